@@ -1,0 +1,72 @@
+# fer_lab. `make demo` shows the whole road, `make test` proves it; `make help` lists the rest.
+
+PYTHON ?= python3
+EXTRAS ?= dev
+ARGS   ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+RUN  := $(BIN)/python -m fer_lab
+
+# One stamp for each set of extras, renewed when a pin or a dependency changes; installing one set removes nothing of another.
+CORE := $(VENV)/.installed-core
+DEV  := $(VENV)/.installed-dev
+ALL  := $(VENV)/.installed-dev,live,openvino,scale,tflite
+PINS := -c constraints.txt --build-constraint constraints.txt
+
+.PHONY: help setup demo test test-slow check lock format clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(VENV)/.installed-$(EXTRAS)  ## build .venv for development (EXTRAS=dev,live,openvino,scale,tflite picks the extras)
+
+demo: $(CORE)  ## train, tabulate, export and benchmark a small sweep on synthetic faces, ending in outputs/demo/report.html
+	$(RUN).train sweep=demo
+	$(RUN).tables sweep=demo
+	$(RUN).export sweep=demo
+	$(RUN).benchmark sweep=demo
+	$(RUN).evaluate sweep=demo
+	$(RUN).tables sweep=demo report=outputs/demo/report.html
+	@echo "The report is $(CURDIR)/outputs/demo/report.html"
+
+test: $(DEV)  ## run the fast tests (ARGS="-k labels" is handed to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(ALL)  ## run the slow tests, with every extra
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(DEV)  ## format, lint, types and the fast tests: what continuous integration runs
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	@$(MAKE) --no-print-directory test
+
+format: $(DEV)  ## rewrite the code as `make check` wants it
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(VENV)/.uv  ## write constraints.txt again from all extras together, keeping what still fits (ARGS=--upgrade renews all)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --python $(BIN)/python --quiet \
+	    --no-emit-index-url --no-annotate --no-header --output-file constraints.txt $(ARGS)
+
+clean:  ## remove .venv, caches and builds; outputs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find conf fer_lab tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip brings uv alone; uv, many times faster, brings the rest.
+$(VENV)/.uv: constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11, 3.12 or 3.13, or name it as in make setup PYTHON=/path/to/python3.12." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("fer_lab needs Python 3.11, 3.12 or 3.13 and $(PYTHON) is %d.%d: name another one, as in make setup PYTHON=python3.12." % v)'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing uv into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@touch $@
+
+$(CORE): $(VENV)/.uv pyproject.toml constraints.txt
+	$(BIN)/uv pip install --python $(BIN)/python $(PINS) --editable .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.uv pyproject.toml constraints.txt
+	$(BIN)/uv pip install --python $(BIN)/python $(PINS) --editable ".[$*]"
+	@touch $@ $(CORE)

@@ -1,0 +1,74 @@
+"""ONNX files whose graph holds everything between a raw uint8 face and a calibrated probability."""
+
+import copy
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from fer_lab.deploy.metadata import KEY, ModelMetadata
+
+INPUT, LOGITS, PROBABILITIES = "faces", "logits", "probabilities"
+
+
+def trace(network: nn.Module, face_shape: tuple[int, int, int]) -> onnx.ModelProto:
+    """The network as a graph `faces` (uint8 N×H×W×C, N free) -> `logits` (float32 N×K).
+
+    network: takes uint8 N×H×W×C, gives float32 N×K; it is copied, set to eval and exported on the CPU.
+    face_shape: H, W, C of the native face. torch.export's optimiser folds each BatchNorm into its convolution.
+    """
+    network = copy.deepcopy(network).cpu().eval()
+    # Two faces: torch.export specialises the graph to a batch of one if it sees a batch of one.
+    example = torch.zeros((2, *face_shape), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network,
+            (example,),
+            input_names=[INPUT],
+            output_names=[LOGITS],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    return _without_traces(program.model_proto)
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop the exporter's notes: they repeat the Python stack of every node, with this machine's paths."""
+    graph = model.graph
+    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    return model
+
+
+def save(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> Path:
+    """Write `graph` (faces -> logits) as one self-contained file with outputs `probabilities` and `logits`.
+
+    Adds probabilities = softmax(logits / metadata.temperature), the metadata under one key, and runs onnx.checker.
+    """
+    model = copy.deepcopy(graph)
+    temperature = onnx.numpy_helper.from_array(np.float32([metadata.temperature]), "temperature")
+    model.graph.initializer.append(temperature)
+    model.graph.node.extend(
+        [
+            onnx.helper.make_node("Div", [LOGITS, "temperature"], ["scaled_logits"], "calibrate"),
+            onnx.helper.make_node("Softmax", ["scaled_logits"], [PROBABILITIES], "softmax", axis=-1),
+        ]
+    )
+    logits = next(output for output in model.graph.output if output.name == LOGITS)
+    probabilities = copy.deepcopy(logits)
+    probabilities.name = PROBABILITIES
+    model.graph.output.insert(0, probabilities)
+    model.producer_name, model.producer_version = KEY, metadata.fer_lab
+    onnx.helper.set_model_props(model, {KEY: metadata.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path

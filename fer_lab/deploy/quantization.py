@@ -1,0 +1,142 @@
+"""INT8 after training: ONNX Runtime's static quantisation (QDQ nodes), its ranges measured on training faces."""
+
+import io
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from rich.console import Console
+from rich.progress import Progress
+
+from fer_lab.deploy.onnx import INPUT
+from fer_lab.errors import FerLabError
+
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+BATCH = 32  # faces per calibration step: the histogram methods hold every activation of a step in memory
+
+
+def draw_balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Sorted indices (int64) of `count` samples, as evenly over the classes as their sizes allow, drawn by `seed`.
+
+    labels: int64 N. A class with too few samples gives all it has and the others fill up; with N <= count, all N.
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    rank = np.empty(len(labels), dtype=np.int64)  # a sample's place within its own class
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        rank[members] = np.arange(len(members))
+    return np.sort(order[np.argsort(rank[order], kind="stable")[:count]])
+
+
+class _Faces(CalibrationDataReader):
+    """Hands the quantiser one batch of uint8 faces at a time and moves a progress bar."""
+
+    def __init__(self, faces: np.ndarray, progress: Progress):
+        self.batches = [faces[start : start + BATCH] for start in range(0, len(faces), BATCH)]
+        self.progress, self.task = progress, progress.add_task("calibrating INT8", total=len(self.batches))
+        self.pending: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self.pending = self.batches[start_index:end_index]
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        if not self.pending:
+            return None
+        self.progress.advance(self.task)
+        return {INPUT: np.ascontiguousarray(self.pending.pop(0))}
+
+
+@dataclass(frozen=True)
+class StaticInt8:
+    """The choices of one INT8 file (conf/export/*.yaml, key int8).
+
+    calibration_faces: how many training faces the activation ranges are measured on, drawn evenly over the classes.
+    calibration: minmax, entropy or percentile. activation, weight: uint8 or int8; uint8 x int8 is what x86 multiplies fastest.
+    per_channel: one weight scale per output channel. reduce_range: 7-bit weights, for x86 without VNNI.
+    op_types: operators to quantise, null for all that ONNX Runtime can.
+    Source of the scheme: Jacob et al. 2018, x_q = round(x / s) + z.
+    """
+
+    calibration_faces: int = 512
+    calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
+    activation: Literal["uint8", "int8"] = "uint8"
+    weight: Literal["uint8", "int8"] = "int8"
+    per_channel: bool = True
+    reduce_range: bool = False
+    op_types: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (("calibration", METHODS), ("activation", TYPES), ("weight", TYPES)):
+            if getattr(self, name) not in known:
+                raise FerLabError(f"export.int8.{name}={getattr(self, name)} is unknown: choose {', '.join(known)}")
+        if self.calibration_faces < 1:
+            raise FerLabError("export.int8.calibration_faces must be at least 1: ranges are measured on faces")
+
+    def quantize(self, graph: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
+        """The INT8 version of `graph` (faces -> logits); `faces`: uint8 N×H×W×C training faces, native size.
+
+        Preprocessing stays float: its values are exact there, and rounding them once is the first convolution's job.
+        The logits stay float too, so that the temperature can be refitted on them.
+        """
+        console = Console(stderr=True)
+        with tempfile.TemporaryDirectory() as folder, Progress(console=console, transient=True) as progress, _quiet():
+            raw, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("raw", "prepared", "quantized"))
+            onnx.save(graph, raw)
+            # Its optimiser is left out: it would break HardSwish up, and the graph comes optimised from the exporter.
+            quant_pre_process(raw, prepared, skip_optimization=True)
+            quantize_static(
+                prepared,
+                quantized,
+                _Faces(faces, progress),
+                op_types_to_quantize=self.op_types,
+                per_channel=self.per_channel,
+                reduce_range=self.reduce_range,
+                activation_type=TYPES[self.activation],
+                weight_type=TYPES[self.weight],
+                nodes_to_exclude=preprocessing_nodes(onnx.load(prepared)),
+                calibrate_method=METHODS[self.calibration],
+                extra_options={"CalibStridedMinMax": 1, "OpTypesToExcludeOutputQuantization": ["Gemm"]},
+            )
+            return onnx.load(quantized)
+
+
+def preprocessing_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes between the faces and the first convolution (cast, resize, scale, normalise)."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    pending, names = [first.input[0]], []
+    while pending:
+        node = producers.get(pending.pop())
+        if node is not None and node.name not in names:
+            names.append(node.name)
+            pending.extend(node.input)
+    return names
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantiser prints its progress and warns on the root logger about every tensor it decides to skip."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,124 @@
+"""Backbones: any timm network up to its last feature map, with weights from nowhere, a hub or a safe file."""
+
+import hashlib
+import pickle
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors.torch
+import timm
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from fer_lab.errors import FerLabError
+
+_LEAST_MATCH = 0.9
+
+
+class Backbone(nn.Module):
+    """A timm network without pooling and classifier.
+
+    MobileNetV3's 1×1 convolution behind the pooling is left out, as in Keras without top.
+
+    Attributes:
+        body: the timm network; features: channels of its last feature map.
+        mean, std: normalisation its weights expect, for values in 0-1.
+        pretraining: "none", or what the weights are: {"weights", "sha256"}.
+    """
+
+    def __init__(self, body: nn.Module, timm_name: str, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.body, self.timm_name = body, timm_name
+        self.features: int = body.num_features
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.pretraining: str | dict[str, str] = "none"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float32 N×3×S×S to a feature map, float32 N×features×h×w."""
+        return self.body.forward_features(images)
+
+
+def build_backbone(
+    timm_name: str, weights: str, mean: Sequence[float], std: Sequence[float], pad_type: str | None = None
+) -> Backbone:
+    """Build a timm network and load its weights.
+
+    Args:
+        timm_name: any name timm knows; weights: `none`, `hub` (timm downloads them), or the path of a .safetensors or
+            a weights-only .pth file with timm's key names.
+        mean, std: three numbers each; pad_type: `same` pads as Keras does.
+
+    Raises:
+        FerLabError: unknown name, unreadable or unsafe file, or one that matches under 90 % of the backbone's tensors.
+    """
+    if timm_name not in timm.list_models():
+        near = ", ".join(timm.list_models(f"*{timm_name.split('_')[0]}*")[:6])
+        raise FerLabError(f"timm knows no network '{timm_name}'; near it: {near or 'see timm.list_models()'}.")
+    options = {"pad_type": pad_type} if pad_type else {}
+    body = timm.create_model(timm_name, pretrained=weights == "hub", num_classes=0, **options)
+    for behind_pooling in ("conv_head", "norm_head", "act2"):
+        if isinstance(body, timm.models.MobileNetV3):
+            setattr(body, behind_pooling, nn.Identity())
+    backbone = Backbone(body, timm_name, mean, std)
+    if weights == "hub":
+        backbone.pretraining = {"weights": f"hub:{body.pretrained_cfg.get('tag') or timm_name}", "sha256": _tensors_hash(body)}
+    elif weights != "none":
+        path = Path(weights).expanduser()
+        load_weights(body, path)
+        backbone.pretraining = {"weights": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return backbone
+
+
+def load_weights(body: nn.Module, path: Path) -> None:
+    """Load a file of tensors; missing and unexpected keys are reported as a warning.
+
+    Raises:
+        FerLabError: the file is absent, of another kind, damaged, a full pickle, or fits under 90 % of the tensors.
+    """
+    found = read_tensors(path)
+    own = {name: tensor for name, tensor in body.state_dict().items() if not name.endswith("num_batches_tracked")}
+    fitting = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
+    missing = sorted(set(own) - set(fitting))
+    unexpected = sorted(name for name in found if name not in own and not name.endswith("num_batches_tracked"))
+    if len(fitting) < _LEAST_MATCH * len(own):
+        raise FerLabError(
+            f"{path} fits {len(fitting)} of the backbone's {len(own)} tensors (missing or of another shape: "
+            f"{', '.join(missing[:4])} …; unexpected: {', '.join(unexpected[:4]) or 'none'}); choose the backbone it was made for."
+        )
+    if missing or unexpected:
+        warnings.warn(
+            f"{path.name}: {len(fitting)} of {len(own)} tensors loaded; missing: {', '.join(missing) or 'none'}; "
+            f"unexpected: {', '.join(unexpected) or 'none'}",
+            stacklevel=2,
+        )
+    body.load_state_dict(fitting, strict=False)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors or weights-only .pth file; nothing in it is ever executed.
+
+    Raises:
+        FerLabError: see :func:`load_weights`.
+    """
+    if not path.is_file():
+        raise FerLabError(f"backbone.weights={path} does not exist; give none, hub or a .safetensors or .pth file.")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        if path.suffix not in (".pth", ".pt"):
+            raise FerLabError(f"backbone.weights={path} is neither .safetensors nor .pth.")
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).split("\n")[0]
+        raise FerLabError(f"{path} is damaged or not a weights-only file ({reason}); save it as .safetensors.") from error
+    loaded = loaded.get("state_dict", loaded)
+    return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
+
+
+def _tensors_hash(body: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(body.state_dict().items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,154 @@
+"""Figures of the report that show many rows or epochs: per-class F1, learning curves, accuracy against latency."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+from fer_lab.results.aggregate import Deployed, Spread, pareto_front
+from fer_lab.results.plots import HEAT, INK, MUTED, PALETTE, RULE, new_figure, styled
+
+#: More rows than colours: bars give way to a heat map.
+MOST_BARS = len(PALETTE)
+_MARKERS = "osD^vP*X"
+
+
+def row_colour(index: int) -> str:
+    """The colour of the table's row at `index`."""
+    return PALETTE[index % len(PALETTE)]
+
+
+@styled
+def class_f1_figure(scores: dict[str, list[Spread | None]], class_names: Sequence[str], colours: list[str]) -> Figure:
+    """Horizontal bars of F1 a class, one bar a row with its standard deviation; a heat map from eight rows on.
+
+    Args:
+        scores: row name to K spreads, in the order of `class_names`; None where the class has no F1.
+        class_names: K names.
+        colours: one a row.
+    """
+    if len(scores) > MOST_BARS:
+        return _class_f1_heat(scores, class_names)
+    bar = 0.8 / len(scores)
+    figure, (axes,) = new_figure(4.6, 0.6 + len(class_names) * max(0.15 * len(scores) + 0.12, 0.3))
+    for index, (spreads, colour) in enumerate(zip(scores.values(), colours, strict=True)):
+        for position, value in enumerate(spreads):
+            if value is None:
+                continue
+            y = position + (index - (len(scores) - 1) / 2) * bar
+            axes.barh(y, value.mean, height=bar * 0.9, color=colour)
+            if value.sd is not None:
+                axes.plot([value.mean - value.sd, value.mean + value.sd], [y, y], color=INK, linewidth=0.8)
+            end = value.mean + (value.sd or 0)
+            axes.text(end + 0.012, y, f"{value.mean:.2f}", va="center", size=7, color=MUTED)
+    axes.set_yticks(range(len(class_names)), class_names, color=INK)
+    axes.tick_params(length=0)
+    axes.set(xlim=(0, 1.08), ylim=(len(class_names) - 0.5, -0.5), xlabel="F1")
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.grid(visible=True, axis="x")
+    axes.spines["bottom"].set_visible(False)
+    return figure
+
+
+def _class_f1_heat(scores: dict[str, list[Spread | None]], class_names: Sequence[str]) -> Figure:
+    table = np.array([[np.nan if value is None else value.mean for value in spreads] for spreads in scores.values()])
+    longest = max(map(len, scores))
+    figure, (axes,) = new_figure(0.07 * longest + 0.48 * len(class_names) + 0.2, 0.8 + 0.26 * len(scores))
+    axes.pcolormesh(table, cmap=HEAT, vmin=0, vmax=1, edgecolors=RULE, linewidth=0.4)
+    for (row, column), value in np.ndenumerate(table):
+        if not np.isnan(value):
+            colour = "#ffffff" if value >= 0.7 else INK
+            axes.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", color=colour, size=8)
+    axes.set_xticks(np.arange(len(class_names)) + 0.5, class_names, rotation=40, ha="left", rotation_mode="anchor")
+    axes.set_yticks(np.arange(len(scores)) + 0.5, list(scores), color=INK)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.invert_yaxis()
+    return figure
+
+
+@styled
+def learning_figure(histories: Sequence[list[dict[str, Any]]], title: str = "") -> Figure:
+    """Loss and validation macro-F1 over epochs, a thin line a seed, a dashed line where a training stage ends.
+
+    Args:
+        histories: one list a seed, of a dict an epoch with `stage`, `train_loss`, `validation_loss` and
+            `validation_macro_f1`.
+        title: above the curves; empty for none.
+    """
+    figure, (loss, score) = new_figure(3.9, 3.6, rows=2, sharex=True)
+    lines = (
+        (loss, "train_loss", "train", PALETTE[1], "--"),
+        (loss, "validation_loss", "validation", PALETTE[0], "-"),
+        (score, "validation_macro_f1", "validation", PALETTE[0], "-"),
+    )
+    for number, history in enumerate(histories):
+        epochs = np.arange(1, len(history) + 1)
+        for axes, name, label, colour, style in lines:
+            values = [np.nan if epoch.get(name) is None else epoch[name] for epoch in history]
+            alone = len(epochs) == 1
+            axes.plot(
+                epochs, values, style, color=colour, linewidth=1.4, alpha=1 if len(histories) == 1 else 0.65,
+                marker="o" if alone else "", markersize=4, label=None if number else label,
+            )  # fmt: skip
+            for end in stage_ends(history):
+                axes.axvline(end + 0.5, color=MUTED, linewidth=0.7, linestyle=(0, (2, 3)))
+    loss.set_ylabel("loss")
+    loss.legend(loc="best")
+    score.set(ylabel="macro-F1", xlabel="epoch")
+    score.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    for axes in (loss, score):
+        axes.grid(visible=True, axis="y")
+    loss.set_title(title)
+    return figure
+
+
+def stage_ends(history: Sequence[dict[str, Any]]) -> list[int]:
+    """Numbers of the epochs (from 1) after which another stage begins."""
+    return [i for i in range(1, len(history)) if history[i]["stage"] != history[i - 1]["stage"]]
+
+
+@styled
+def latency_figure(entries: Sequence[Deployed], row_numbers: dict[str, int]) -> Figure:
+    """Validation accuracy against latency: colour is the row, shape the runtime, the line the Pareto front.
+
+    Args:
+        entries: with `validation.accuracy` (0-1) and `timing.latency_ms_median` (ms).
+        row_numbers: row name to its number in the table, from 1; written beside points of the front.
+    """
+    figure, (axes,) = new_figure(4.6, 3.5)
+    labels = list(dict.fromkeys(entry.label for entry in entries))
+    points = [(entry.timing["latency_ms_median"], entry.validation["accuracy"]) for entry in entries]
+    front = pareto_front(points)
+    steps = np.array([points[i] for i in front])
+    axes.step(steps[:, 0], steps[:, 1], where="post", color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    for entry, point in zip(entries, points, strict=True):
+        colour = row_colour(row_numbers[entry.run.row] - 1)
+        axes.plot(*point, _MARKERS[labels.index(entry.label) % len(_MARKERS)], color=colour, markersize=7)
+    for i in front:
+        number = str(row_numbers[entries[i].run.row])
+        axes.annotate(number, points[i], (-5, 5), textcoords="offset points", ha="right", size=8, weight="bold")
+    _latency_axis(axes, [x for x, _ in points])
+    axes.margins(0.12, 0.16)
+    axes.set(xlabel="latency a face, ms (median, one thread)", ylabel="validation accuracy")
+    axes.grid(visible=True)
+    shapes = [
+        Line2D([], [], marker=_MARKERS[i % len(_MARKERS)], linestyle="", color=MUTED, label=label)
+        for i, label in enumerate(labels)
+    ]
+    shapes.append(Line2D([], [], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), label="Pareto front"))
+    figure.legend(handles=shapes, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _latency_axis(axes: Axes, latencies: Sequence[float]) -> None:
+    """Logarithmic when the slowest takes more than eight times as long as the fastest, with plain figures."""
+    if max(latencies) > 8 * min(latencies):
+        axes.set_xscale("log", subs=(2, 5))
+        for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            formatter(ScalarFormatter())

@@ -1,0 +1,178 @@
+"""Figures by matplotlib's object API (no pyplot, no global state): style, confusion matrix, reliability, saving.
+
+Figures are drawn in light colours. `to_svg` turns them into inline SVG whose ink follows the page's theme.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+INK, MUTED, RULE = "#1b1f24", "#5b6470", "#d5d9de"
+#: Okabe and Ito's colours that show on white and on black, for rows.
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7f7f7f")
+_HEAT = "#0067a3"
+#: One hue from transparent to full, so that an empty cell is the page's own colour in light and in dark.
+HEAT = LinearSegmentedColormap.from_list("heat", [(*matplotlib.colors.to_rgb(_HEAT), a) for a in (0.0, 1.0)])
+#: Above this share a cell is dark enough for white figures on a light page.
+_WHITE_FROM = 0.7
+_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
+    colour: f"var(--c{index})" for index, colour in enumerate(PALETTE)
+}
+
+styled = matplotlib.rc_context(
+    {
+        "font.family": "sans-serif",
+        "font.size": 8.5,
+        "text.color": INK,
+        "axes.titlesize": 9.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.titlepad": 8,
+        "axes.labelcolor": MUTED,
+        "axes.edgecolor": RULE,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+        "grid.color": RULE,
+        "grid.linewidth": 0.6,
+        "xtick.color": RULE,
+        "ytick.color": RULE,
+        "xtick.labelcolor": MUTED,
+        "ytick.labelcolor": MUTED,
+        "legend.frameon": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "fer_lab",
+    }
+)
+
+
+def new_figure(width: float, height: float, rows: int = 1, **layout: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of width × height inches with `rows` stacked axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(rows, 1, squeeze=False, **layout)[:, 0])
+
+
+@styled
+def confusion_figure(counts: Sequence[Sequence[int]], class_names: Sequence[str], title: str = "") -> Figure:
+    """Confusion matrix, coloured by the share of the true class, with counts and percents in the cells.
+
+    Args:
+        counts: K×K non-negative integers, rows are true classes, columns predicted ones.
+        class_names: K names in the order of the matrix.
+        title: above the matrix; empty for none.
+    """
+    table = np.asarray(counts)
+    totals = table.sum(axis=1, keepdims=True)
+    share = np.divide(table, totals, out=np.zeros(table.shape), where=totals > 0)
+    side = 0.46 * len(class_names)
+    figure, (axes,) = new_figure(side + 0.95, side + 0.8)
+    axes.pcolormesh(share, cmap=HEAT, vmin=0, vmax=1, edgecolors=RULE, linewidth=0.4)
+    for (true, predicted), number in np.ndenumerate(table):
+        if number:
+            colour = "#ffffff" if share[true, predicted] >= _WHITE_FROM else INK
+            at = (predicted + 0.5, true + 0.5)
+            weight = "bold" if true == predicted else "normal"
+            axes.annotate(
+                f"{number:,}", at, (0, 1.5), textcoords="offset points", ha="center", color=colour, weight=weight
+            )
+            percent = f"{100 * share[true, predicted]:.0f} %"
+            axes.annotate(
+                percent, at, (0, -2), textcoords="offset points", ha="center", va="top", color=colour, size=6.5
+            )
+    ticks = np.arange(len(class_names)) + 0.5
+    axes.set_xticks(ticks, class_names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, class_names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="predicted", ylabel="true", aspect="equal")
+    axes.invert_yaxis()
+    axes.set_title(title)
+    return figure
+
+
+@styled
+def reliability_figure(
+    reliability_before: dict[str, Sequence[float | None]],
+    reliability_after: dict[str, Sequence[float | None]],
+    title: str = "",
+    ece_before: float | None = None,
+    ece_after: float | None = None,
+) -> Figure:
+    """Accuracy against confidence before and after calibration, over the share of faces in each confidence bin.
+
+    Args:
+        reliability_before: `confidence`, `accuracy` (mean in the bin, 0-1; ignored where the bin is empty) and
+            `count` (faces in the bin), all of the same length, as in a record's `reliability_uncalibrated`.
+        reliability_after: the same after calibration.
+        title: above the diagram; empty for none.
+        ece_before: expected calibration error before, named in the legend when given.
+        ece_after: the same after.
+    """
+    figure, (axes, strip) = new_figure(3.9, 3.8, rows=2, height_ratios=(4, 1), sharex=True)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), label="perfectly calibrated")
+    parts = (
+        (reliability_before, "before", ece_before, PALETTE[1], "o--", -1),
+        (reliability_after, "after", ece_after, PALETTE[0], "s-", 1),
+    )
+    for bins, name, ece, colour, style, side in parts:
+        count = np.asarray(bins["count"], dtype=float)
+        filled = count > 0
+        confidence = np.asarray(bins["confidence"], dtype=float)[filled]
+        accuracy = np.asarray(bins["accuracy"], dtype=float)[filled]
+        label = name if ece is None else f"{name}: ECE {ece:.3f}"
+        axes.plot(confidence, accuracy, style, color=colour, markersize=4, linewidth=1.5, label=label)
+        centres = (np.arange(len(count)) + 0.5) / len(count)
+        width = 0.4 / len(count)
+        strip.bar(centres + side * width / 2, count / max(count.sum(), 1), width=width, color=colour)
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    axes.grid(visible=True)
+    axes.legend(loc="upper left", handlelength=2.2)
+    strip.set(xlabel="confidence", ylabel="faces")
+    strip.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    strip.locator_params(axis="y", nbins=2)
+    axes.set_title(title)
+    return figure
+
+
+@styled
+def save_png(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG on white at 150 dpi (the same bytes for the same figure)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", dpi=150, facecolor="white", metadata={"Software": None})
+    return path
+
+
+@styled
+def to_svg(figure: Figure, description: str) -> str:
+    """A figure as inline SVG: no prolog, no date, no size of its own, ink and row colours as the page's CSS variables.
+
+    Args:
+        figure: drawn with this module's colours.
+        description: what the figure shows, for screen readers.
+    """
+    buffer = io.StringIO()
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # repeated in every figure of the page, and nothing refers to them
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    box = re.search(r'viewBox="([^"]*)"', svg)
+    assert box is not None
+    width = float(box[1].split()[2]) * 96 / 72
+    label = description.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    head = f'<svg viewBox="{box[1]}" role="img" aria-label="{label}" style="--natural: {width:.0f}px">'
+    svg = head + svg[svg.index(">") + 1 :]
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    return svg.strip()

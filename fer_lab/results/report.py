@@ -1,0 +1,193 @@
+"""report.html: one self-contained page, readable by someone who never saw the project. Same records, same bytes."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from fer_lab.results.aggregate import METRICS, SIZES, Line, best_row, deployed, headings, lines, spread
+from fer_lab.results.charts import class_f1_figure, latency_figure, learning_figure, row_colour, stage_ends
+from fer_lab.results.collect import COMPLETED, Results, Row, Run
+from fer_lab.results.plots import confusion_figure, reliability_figure, to_svg
+from fer_lab.results.words import caption, summary, unique
+
+_TEMPLATES = Path(__file__).parent / "templates"
+#: Confused pairs listed a row.
+_PAIRS = 5
+
+
+def write_report(results: Results, path: Path) -> Path:
+    """Render the page to `path`."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = environment.get_template("report.html.j2").render(context(results))
+    path.write_text(page, encoding="utf-8", newline="\n")
+    return path
+
+
+def context(results: Results) -> dict[str, Any]:
+    """Everything the template shows."""
+    numbers = {row.name: number for number, row in enumerate(results.rows, 1)}
+    shown = lines(results)
+    measured = [row for row in results.rows if row.completed]
+    return {
+        "results": results,
+        "numbers": numbers,
+        "colours": {row.name: f"var(--c{index % 7})" for index, row in enumerate(results.rows)},
+        "summary": summary(results),
+        "tiles": _tiles(results),
+        "words": len(results.differing_choices()),
+        "headings": headings(results),
+        "lines": shown,
+        "hint": _hint,
+        "caption": caption(results),
+        "class_f1": _class_f1(measured, numbers),
+        "confusions": [_confusion(row) for row in measured],
+        "reliability": [_reliability(row) for row in measured],
+        "learning": [part for row in measured if (part := _learning(row))],
+        "deployed": deployed(results),
+        "latency": _latency(results, numbers),
+        "data": [_data_table(run) for run in _first_of_each_data(results)],
+        "missing": [row for row in results.rows if row.word != COMPLETED],
+        "environments": _environments(results),
+        "runs": [run for row in results.rows for run in row.runs],
+        "COMPLETED": COMPLETED,
+    }
+
+
+def _hint(line: Line) -> str:
+    """The tooltip of a row's cells: the runs its numbers come from."""
+    parts = [f"{run.folder} (key {run.key})" for run in line.row.completed]
+    return "\n".join(parts + [run.problem for run in line.row.runs if run.problem])
+
+
+def _tiles(results: Results) -> list[tuple[str, str, str]]:
+    """The headline numbers of the best row: (label, value, note)."""
+    best = best_row(results)
+    if best is None:
+        return []
+    tiles = []
+    for metric in METRICS[:3]:
+        if value := metric.spread(best):
+            note = "one seed" if value.sd is None else f"± {value.sd:.3f} over {value.n} seeds"
+            tiles.append((metric.title, f"{value.mean:.3f}", note))
+    tiles.append((SIZES[0].title, SIZES[0].text(best), f"{SIZES[2].text(best)} MB checkpoint"))
+    timed = [d for d in deployed(results) if d.run.row == best.name and d.timing and d.runtime != "torch"]
+    if timed:
+        fastest = min(timed, key=lambda d: d.timing["latency_ms_median"])
+        tiles.append(("Fastest export, ms a face", f"{fastest.timing['latency_ms_median']:.2f}", fastest.label))
+    return tiles
+
+
+def _split(row: Row) -> str:
+    """The split shown for a row in detail: test when it was opened, otherwise validation."""
+    return "test" if all("test" in run.record["metrics"] for run in row.completed) else "validation"
+
+
+def _class_f1(rows: Sequence[Row], numbers: dict[str, int]) -> Markup | None:
+    if not rows:
+        return None
+    names = rows[0].completed[0].record["model"]["class_names"]
+    scores = {}
+    for row in rows:
+        entries = [run.record["metrics"][_split(row)]["per_class"] for run in row.completed]
+        per_class = [[entry[name]["f1"] for entry in entries if name in entry] for name in names]
+        scores[row.name] = [spread([value for value in values if value is not None]) for values in per_class]
+    figure = class_f1_figure(scores, names, [row_colour(numbers[row.name] - 1) for row in rows])
+    return Markup(to_svg(figure, "F1 of each emotion, a bar a row"))
+
+
+def _confusion(row: Row) -> dict[str, Any]:
+    """The matrix summed over seeds, and its most confused pairs: (true, predicted, faces, share of the true class)."""
+    split, names = _split(row), row.completed[0].record["model"]["class_names"]
+    counts = sum(np.array(run.record["metrics"][split]["confusion"]) for run in row.completed)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    wrong = [(i, j) for i, j in np.ndindex(counts.shape) if i != j and counts[i, j]]
+    wrong.sort(key=lambda pair: (-share[pair], pair))
+    pairs = [(names[i], names[j], int(counts[i, j]), float(share[i, j])) for i, j in wrong[:_PAIRS]]
+    svg = to_svg(confusion_figure(counts, names), f"Confusion matrix of {row.name} on the {split} split")
+    return {"row": row, "split": split, "svg": Markup(svg), "pairs": pairs}
+
+
+def _reliability(row: Row) -> dict[str, Any]:
+    split = _split(row)
+    metrics = [run.record["metrics"][split] for run in row.completed]
+    before, after = (_merge_bins([m[key] for m in metrics]) for key in ("reliability_uncalibrated", "reliability"))
+    eces = [spread(row.values(split, key)) for key in ("ece_uncalibrated", "ece")]
+    figure = reliability_figure(before, after, "", *(ece.mean if ece else None for ece in eces))
+    temperatures = [run.record.get("calibration", {}).get("temperature") for run in row.completed]
+    fitted = [f"{value:.2f}" for value in temperatures if value is not None]
+    svg = to_svg(figure, f"Reliability of {row.name} on the {split} split before and after calibration")
+    return {"row": row, "split": split, "svg": Markup(svg), "temperatures": fitted}
+
+
+def _merge_bins(parts: Sequence[dict[str, list]]) -> dict[str, Sequence[float | None]]:
+    """The reliability bins of several seeds as one: counts added, means weighted by them."""
+    counts = np.array([part["count"] for part in parts], dtype=float)
+    total = counts.sum(axis=0)
+    merged: dict[str, Sequence[float | None]] = {"count": total.tolist()}
+    for name in ("confidence", "accuracy"):
+        values = np.nan_to_num(np.array([part[name] for part in parts], dtype=float))
+        merged[name] = ((values * counts).sum(axis=0) / np.maximum(total, 1)).tolist()
+    return merged
+
+
+def _learning(row: Row) -> dict[str, Any] | None:
+    histories = [run.history for run in row.completed if run.history]
+    if not histories:
+        return None
+    first = histories[0]
+    edges = [0, *stage_ends(first), len(first)]
+    stages = [f"{first[a]['stage']} {a + 1}–{b}" for a, b in pairwise(edges)]
+    seconds = [epoch["seconds"] for history in histories for epoch in history if epoch.get("seconds") is not None]
+    return {
+        "row": row,
+        "svg": Markup(to_svg(learning_figure(histories), f"Loss and macro-F1 of {row.name} over epochs")),
+        "stages": stages,
+        "epochs": " / ".join(str(len(history)) for history in histories),
+        "seconds": sum(seconds) / len(seconds) if seconds else None,
+    }
+
+
+def _latency(results: Results, numbers: dict[str, int]) -> Markup | None:
+    timed = [entry for entry in deployed(results) if entry.timing and "accuracy" in entry.validation]
+    return Markup(to_svg(latency_figure(timed, numbers), "Validation accuracy against latency")) if timed else None
+
+
+def _first_of_each_data(results: Results) -> list[Run]:
+    runs: dict[str, Run] = {}
+    for run in results.completed:
+        runs.setdefault(run.record["data"]["hash"], run)
+    return list(runs.values())
+
+
+def _data_table(run: Run) -> dict[str, Any]:
+    data = run.record["data"]
+    splits = list(data["counts"])
+    classes = run.record["model"]["class_names"]
+    table = [(name, [data["counts"][split].get(name, 0) for split in splits]) for name in classes]
+    totals = [sum(data["counts"][split].values()) for split in splits]
+    return {**data, "splits": splits, "table": table, "totals": totals, "pretraining": _pretraining(run)}
+
+
+def _pretraining(run: Run) -> str:
+    value = run.record.get("pretraining", "none")
+    return value if isinstance(value, str) else f"{value['weights']} (sha256 {value['sha256'][:12]})"
+
+
+def _environments(results: Results) -> list[dict[str, Any]]:
+    """Distinct pairs of hardware and versions, each with the runs made on it."""
+    pairs = [{key: run.record.get(key) or {} for key in ("hardware", "versions")} for run in results.completed]
+    found = unique(pairs)
+    for entry in found:
+        made = [run.folder for run, pair in zip(results.completed, pairs, strict=True) if pair == entry]
+        entry["everything"] = len(made) == len(pairs)
+        entry["runs"] = made
+    return found

@@ -1,0 +1,265 @@
+"""Configs: the typed root, how a command composes them, and what of a config decides a run's result.
+
+Hydra composes `conf/<command>.yaml`. The root is typed, so a misspelt root key fails with its name; components are
+`_target_` nodes, which `check_targets` binds to their signatures before anything is read or built.
+"""
+
+import functools
+import hashlib
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.types import RunMode
+from hydra.utils import get_object
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from fer_lab.errors import FerLabError
+
+_HERE = Path(__file__).resolve().parent
+#: Absolute path of the configs: inside the wheel, or beside the package in a checkout.
+CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
+
+#: Keys that cannot change a run's result: where things are, how they are shown, what happens after training.
+VOLATILE = (
+    "name", "variant", "run", "model", "rerun", "report", "sweep_keys", "paths", "table", "logger", "export", "benchmark",
+    "data.path", "data.num_workers", "data.cache_dir", "trainer.num_threads", "trainer.progress", "trainer.compile",
+)  # fmt: skip
+
+
+@dataclass
+class Paths:
+    """Where a run reads and writes."""
+
+    outputs: str = "outputs"
+    cache: str = "outputs/cache"
+    run: str = MISSING
+
+
+@dataclass
+class Table:
+    """What a sweep file lists: the rows of one table, in order."""
+
+    name: str | None = None
+    title: str = ""
+    baseline: str | None = None
+    rows: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [0])
+
+
+@dataclass
+class Config:
+    """Typed root of every command's config. Groups are free-form nodes, checked by their `_target_` signatures."""
+
+    name: str = MISSING
+    variant: str = ""
+    seed: int = 0
+    input_size: int = 128
+    run: str | None = None
+    model: str | None = None
+    report: str | None = None
+    rerun: str = "no"
+    sweep_keys: list[str] = field(default_factory=list)
+    paths: Paths = field(default_factory=Paths)
+    table: Table = field(default_factory=Table)
+    data: Any = None
+    augment: Any = None
+    backbone: Any = None
+    head: Any = None
+    loss: Any = None
+    weighting: Any = None
+    optimizer: Any = None
+    lr_scheduler: Any = None
+    schedule: Any = None
+    calibration: Any = None
+    smoothing: Any = None
+    trainer: Any = None
+    logger: Any = None
+    export: Any = None
+    benchmark: Any = None
+
+
+def _choice(group: str) -> str:
+    """Resolver `${choice:experiment}`: the file chosen for a config group, or `default` where none is."""
+    return str(HydraConfig.get().runtime.choices.get(group) or "default")
+
+
+def _variant(sweep_keys: Sequence[str], *, _root_: DictConfig) -> str:
+    """Resolver `${variant:${sweep_keys}}`: swept keys other than experiment and seed, with their values, as a folder."""
+    hydra_cfg = HydraConfig.get()
+    keys = [*sweep_keys, *((hydra_cfg.sweeper.get("params") or {}) if "sweeper" in hydra_cfg else {})]
+    parts = []
+    for key in sorted({key.lstrip("+~") for key in keys} - {"experiment", "seed"}):
+        value = hydra_cfg.runtime.choices.get(key, OmegaConf.select(_root_, key))
+        parts.append(f"{key}={value}".replace("/", "_"))
+    return ",".join(parts)
+
+
+OmegaConf.register_new_resolver("choice", _choice, replace=True)
+OmegaConf.register_new_resolver("variant", _variant, replace=True)
+OmegaConf.register_new_resolver("path", lambda *parts: str(Path(*map(str, parts))), replace=True)
+OmegaConf.register_new_resolver("csv", lambda values: ",".join(str(value) for value in values), replace=True)
+ConfigStore.instance().store(name="schema", node=Config)
+
+
+def compose(command: str = "train", overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose the config that the command line would hand to a command's inner function.
+
+    Args:
+        command: the primary config, a file of conf/.
+        overrides: as typed, for example `["experiment=demo_focal", "seed=1"]`; no sweeps.
+
+    Raises:
+        FerLabError: Hydra refuses the config; its sentence is passed on.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            cfg = hydra_compose(command, overrides=list(overrides), return_hydra_config=True)
+        return _own_part(cfg, cfg.hydra)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise FerLabError(f"{' '.join(overrides) or command}: {_first_lines(error)}") from error
+
+
+def _own_part(cfg: DictConfig, hydra_cfg: Any) -> DictConfig:
+    """Resolve name, variant and folders while Hydra's choices are known, then drop the hydra node."""
+    previous = HydraConfig.instance().cfg
+    HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra_cfg})
+    try:
+        own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+        OmegaConf.resolve(own)
+        choices: dict = OmegaConf.to_container(hydra_cfg.runtime.choices)  # type: ignore[assignment]
+    finally:
+        HydraConfig.instance().cfg = previous
+    with open_dict(own):
+        own.choices = {g: c for g, c in choices.items() if not g.startswith("hydra/") and c and g not in ("sweep", "schema")}
+    return own
+
+
+def command(name: str) -> Callable[[Callable[[DictConfig], dict]], Callable[[], Any]]:
+    """Make a Hydra main of an inner function `f(cfg) -> dict`.
+
+    The main finds conf/ by absolute path and returns the dict's `objective`, which a sweeper such as Optuna reads.
+    A FerLabError is printed as one sentence with exit code 1; in a multirun the other rows go on.
+    """
+
+    def wrap(inner: Callable[[DictConfig], dict]) -> Callable[[], Any]:
+        @functools.wraps(inner)
+        def job(cfg: DictConfig) -> float | None:
+            multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+            try:
+                return inner(_own_part(cfg, HydraConfig.get())).get("objective")
+            except FerLabError as error:
+                print(f"fer-lab {name}: {error}", file=sys.stderr)
+                if not multirun:
+                    sys.exit(1)
+            except Exception:
+                if not multirun:
+                    raise
+                traceback.print_exc()
+            return float("nan")
+
+        def main() -> Any:
+            swept = [key for key in _swept(sys.argv[1:]) if key not in ("experiment", "seed")]
+            if swept:
+                sys.argv.append(f"sweep_keys=[{','.join(swept)}]")
+            return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)(job)()
+
+        return main
+
+    return wrap
+
+
+def _swept(arguments: Sequence[str]) -> Iterator[str]:
+    """Keys that the command line sweeps over (`-m loss=focal,cross_entropy`)."""
+    words = [word for word in arguments if "=" in word and not word.startswith("-")]
+    with_parser = OverridesParser.create()
+    for word in words:
+        try:
+            override = with_parser.parse_override(word)
+        except HydraException:
+            continue  # Hydra itself reports it, with a caret below the offending character
+        if override.is_sweep_override():
+            yield override.key_or_group
+
+
+def config_hash(cfg: DictConfig) -> str:
+    """16 hex digits over the resolved config without what cannot change a result (:data:`VOLATILE`, seed kept)."""
+    return hashlib.sha256(json.dumps(deciding_part(cfg), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def deciding_part(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain data without volatile keys; also without the choices, which only name what the rest holds."""
+    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    plain.pop("choices", None)
+    for key in VOLATILE:
+        node = plain
+        *parents, last = key.split(".")
+        for parent in parents:
+            node = node.get(parent) or {}
+        node.pop(last, None)
+    return plain
+
+
+def difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Keys in which two plain configs differ, each as `key: old -> new`."""
+    lines = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += difference(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a} -> {b}")
+    return lines
+
+
+def check_targets(node: Any, where: str = "") -> None:
+    """Bind every `_target_` of a config to its signature, without calling anything.
+
+    Raises:
+        FerLabError: the target cannot be imported, or a key does not fit its signature; the accepted keys are listed.
+    """
+    if isinstance(node, DictConfig | dict):
+        plain: dict[str, Any] = dict(node.items())
+        if target := plain.get("_target_"):
+            _bind(target, {k: v for k, v in plain.items() if not k.startswith("_")}, bool(plain.get("_partial_")), where)
+        for key, child in plain.items():
+            check_targets(child, f"{where}.{key}".lstrip("."))
+
+
+def _bind(target: str, arguments: dict[str, Any], partial: bool, where: str) -> None:
+    try:
+        found = get_object(target)
+    except Exception as error:
+        raise FerLabError(f"Config '{where}': cannot import {target} ({error}); correct its _target_.") from error
+    signature = inspect.signature(found)
+    try:
+        (signature.bind_partial if partial else signature.bind)(**arguments)
+    except TypeError as error:
+        known = ", ".join(name for name in signature.parameters)
+        if not partial and "missing a required" in str(error):
+            # components get run-time arguments (class counts, parameters) when they are built: only strays are errors
+            try:
+                signature.bind_partial(**arguments)
+                return
+            except TypeError as second:
+                error = second
+        raise FerLabError(f"Config '{where}': {error}; {target} takes: {known}.") from error
+
+
+def _first_lines(error: Exception) -> str:
+    text = str(error.__cause__ or error) if isinstance(error, ConfigCompositionException) else str(error)
+    return " ".join(text.split("\n")[:2]).strip()

@@ -12,7 +12,10 @@ RUN  := $(BIN)/python -m fer_lab
 CORE := $(VENV)/.installed-core
 DEV  := $(VENV)/.installed-dev
 ALL  := $(VENV)/.installed-dev,live,openvino,scale,tflite
-PINS := -c constraints.txt --build-constraint constraints.txt
+PINS := --constraint constraints.txt --build-constraint constraints.txt
+
+# Where containers set this, every process would compile torch and its company again, some 12 s each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test test-slow check lock format clean
 
@@ -54,14 +57,19 @@ clean:  ## remove .venv, caches and builds; outputs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find conf fer_lab tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# pip brings uv alone; uv, many times faster, brings the rest.
+# pip brings uv alone; uv, many times faster, brings the rest. A .venv that works is kept, whatever PYTHON is by now.
 $(VENV)/.uv: constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11, 3.12 or 3.13, or name it as in make setup PYTHON=/path/to/python3.12." >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("fer_lab needs Python 3.11, 3.12 or 3.13 and $(PYTHON) is %d.%d: name another one, as in make setup PYTHON=python3.12." % v)'
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(CHECK_PYTHON) && $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing uv into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt uv
 	@touch $@
+
+define CHECK_PYTHON
+if ! command -v $(PYTHON) >/dev/null; then echo "There is no $(PYTHON); $(NEEDED)." >&2; exit 1; fi; \
+$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+    || { echo "$$($(PYTHON) --version 2>&1) does not fit; $(NEEDED)." >&2; exit 1; }
+endef
+NEEDED := fer_lab needs Python 3.11, 3.12 or 3.13: name one, as in make setup PYTHON=python3.12
 
 $(CORE): $(VENV)/.uv pyproject.toml constraints.txt
 	$(BIN)/uv pip install --python $(BIN)/python $(PINS) --editable .

@@ -66,7 +66,7 @@ complete -c fer-lab -f -a '(__fer_lab_complete)'
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 _FLAGS = ("--help", "--multirun", "--cfg", "--resolve", "--info")
-_PATH_KEY = re.compile(r"(run|model|report|paths\..+|.+\.(path|weights|\w+_dir))")
+_PATH_KEY = re.compile(r"(run|model|source|report|paths\..+|.+\.(path|weights|\w+_dir))")
 
 
 def conf_dir() -> Path:

@@ -33,8 +33,9 @@ CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 
 #: Keys that cannot change a run's result: where things are, how they are shown, what happens after training.
 VOLATILE = (
-    "name", "variant", "run", "model", "rerun", "report", "sweep_keys", "paths", "table", "logger", "export", "benchmark",
-    "data.path", "data.num_workers", "data.cache_dir", "trainer.num_threads", "trainer.progress", "trainer.compile",
+    "name", "variant", "run", "model", "rerun", "report", "source", "sink", "sweep_keys", "paths", "table", "logger",
+    "export", "benchmark", "live", "privacy", "data.path",
+    "trainer.num_threads", "trainer.num_workers", "trainer.progress", "trainer.compile",
 )  # fmt: skip
 
 
@@ -69,6 +70,8 @@ class Config:
     run: str | None = None
     model: str | None = None
     report: str | None = None
+    source: str | None = None
+    sink: str | None = None
     rerun: str = "no"
     sweep_keys: list[str] = field(default_factory=list)
     paths: Paths = field(default_factory=Paths)
@@ -88,6 +91,8 @@ class Config:
     logger: Any = None
     export: Any = None
     benchmark: Any = None
+    live: Any = None
+    privacy: Any = None
 
 
 def _choice(group: str) -> str:
@@ -145,7 +150,9 @@ def _own_part(cfg: DictConfig, hydra_cfg: Any) -> DictConfig:
     finally:
         HydraConfig.instance().cfg = previous
     with open_dict(own):
-        own.choices = {g: c for g, c in choices.items() if not g.startswith("hydra/") and c and g not in ("sweep", "schema")}
+        own.choices = {
+            g: c for g, c in choices.items() if not g.startswith("hydra/") and c and g not in ("sweep", "schema")
+        }
     return own
 
 
@@ -211,6 +218,9 @@ def deciding_part(cfg: DictConfig) -> dict[str, Any]:
         for parent in parents:
             node = node.get(parent) or {}
         node.pop(last, None)
+    weights = (plain.get("backbone") or {}).get("weights")
+    if weights:  # where the file lies does not matter; its bytes are part of the run's key
+        plain["backbone"]["weights"] = Path(weights).name
     return plain
 
 
@@ -226,37 +236,34 @@ def difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> li
     return lines
 
 
-def check_targets(node: Any, where: str = "") -> None:
+def check_targets(cfg: DictConfig | dict) -> None:
     """Bind every `_target_` of a config to its signature, without calling anything.
 
     Raises:
         FerLabError: the target cannot be imported, or a key does not fit its signature; the accepted keys are listed.
     """
-    if isinstance(node, DictConfig | dict):
-        plain: dict[str, Any] = dict(node.items())
-        if target := plain.get("_target_"):
-            _bind(target, {k: v for k, v in plain.items() if not k.startswith("_")}, bool(plain.get("_partial_")), where)
-        for key, child in plain.items():
-            check_targets(child, f"{where}.{key}".lstrip("."))
+    plain = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
+    _check_node(plain, "")
 
 
-def _bind(target: str, arguments: dict[str, Any], partial: bool, where: str) -> None:
+def _check_node(node: Any, where: str) -> None:
+    if isinstance(node, dict):
+        if target := node.get("_target_"):
+            _bind(target, {key: value for key, value in node.items() if not key.startswith("_")}, where)
+        for key, child in node.items():
+            _check_node(child, f"{where}.{key}".lstrip("."))
+
+
+def _bind(target: str, arguments: dict[str, Any], where: str) -> None:
     try:
         found = get_object(target)
     except Exception as error:
         raise FerLabError(f"Config '{where}': cannot import {target} ({error}); correct its _target_.") from error
     signature = inspect.signature(found)
     try:
-        (signature.bind_partial if partial else signature.bind)(**arguments)
+        signature.bind_partial(**arguments)  # what is missing (class counts, parameters) is known only when it is built
     except TypeError as error:
-        known = ", ".join(name for name in signature.parameters)
-        if not partial and "missing a required" in str(error):
-            # components get run-time arguments (class counts, parameters) when they are built: only strays are errors
-            try:
-                signature.bind_partial(**arguments)
-                return
-            except TypeError as second:
-                error = second
+        known = ", ".join(signature.parameters)
         raise FerLabError(f"Config '{where}': {error}; {target} takes: {known}.") from error
 
 

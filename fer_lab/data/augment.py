@@ -58,7 +58,7 @@ class Augmenter:
 
         `Compose.set_random_seed` does the same but builds new generators, which costs half as much as the view itself.
         """
-        digest = hashlib.blake2b(key.encode(), digest_size=16 * len(self._generators)).digest()
+        digest = hashlib.shake_128(key.encode()).digest(16 * len(self._generators))
         for k, (py_random, generator) in enumerate(self._generators):
             word = int.from_bytes(digest[16 * k : 16 * k + 16], "little")
             if isinstance(py_random, random.Random):

@@ -108,9 +108,14 @@ def _describe(source: Source, folder: Path, rows: dict[str, list[tuple[str, int]
         counts[split] = {name: int(numbers.get(k, 0)) for k, name in enumerate(source.class_names)}
         empty = [name for name, count in counts[split].items() if not count]
         if empty and split == "train":
-            raise FerLabError(f"{source.name}: the class '{empty[0]}' has no training face; add some, or drop the class.")
+            raise FerLabError(
+                f"{source.name}: the class '{empty[0]}' has no training face; add some, or drop the class."
+            )
         if empty:
-            warnings.warn(f"{source.name}: no face of class {', '.join(empty)} in {split}: left out of its macro means", stacklevel=4)
+            warnings.warn(
+                f"{source.name}: no face of class {', '.join(empty)} in {split}: left out of its macro means",
+                stacklevel=4,
+            )
         table.to_parquet(folder / f"{split}.parquet", index=False)
         table_bytes[split] = (folder / f"{split}.parquet").stat().st_size
         digest.update("\n".join(f"{i} {k}" for i, k in rows[split]).encode())
@@ -124,6 +129,7 @@ def _describe(source: Source, folder: Path, rows: dict[str, list[tuple[str, int]
         "class_names": list(source.class_names),
         "size": source.size,
         "channels": source.channels,
+        "crop_margin": source.crop_margin,
         "faces": {split: len(rows[split]) for split in SPLITS},
         "counts": counts,
         "table_bytes": table_bytes,

@@ -75,7 +75,9 @@ class Fer2013Source(Source):
                 chunk.columns = chunk.columns.str.strip()
                 for emotion, pixels, usage in zip(chunk["emotion"], chunk["pixels"], chunk["Usage"], strict=True):
                     line += 1
-                    yield self._face_or_error(f"{usage}-{line - 2:05d}", emotion, usage, f"{self.path}, line {line}", pixels)
+                    yield self._face_or_error(
+                        f"{usage}-{line - 2:05d}", emotion, usage, f"{self.path}, line {line}", pixels
+                    )
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise FerLabError(f"{self.path} is not a readable csv ({error}); get fer2013.csv again.") from error
 
@@ -102,7 +104,13 @@ class Fer2013Source(Source):
             yield self._face_or_error(sample_id, path.parent.name, usage, str(path), path, "kaggle_folders")
 
     def _face_or_error(
-        self, sample_id: str, label: str, usage: str, where: str, pixels: str | bytes | Path, label_map: str = "fer2013_csv"
+        self,
+        sample_id: str,
+        label: str,
+        usage: str,
+        where: str,
+        pixels: str | bytes | Path,
+        label_map: str = "fer2013_csv",
     ) -> Face | FerLabError:
         try:
             if usage not in _USAGE:
@@ -166,7 +174,9 @@ def _decode(pixels: str | bytes | Path, where: str) -> np.ndarray:
         with Image.open(pixels if isinstance(pixels, Path) else io.BytesIO(pixels)) as image:
             grey = np.asarray(image.convert("L"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise FerLabError(f"{where}: not a readable image ({error}); replace it, or use data.on_corrupt=skip.") from error
+        raise FerLabError(
+            f"{where}: not a readable image ({error}); replace it, or use data.on_corrupt=skip."
+        ) from error
     if grey.shape != (_SIDE, _SIDE):
         raise FerLabError(
             f"{where}: the image is {grey.shape[1]}×{grey.shape[0]}, FER2013 is {_SIDE}×{_SIDE}; "

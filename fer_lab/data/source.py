@@ -42,6 +42,7 @@ class Source(ABC):
         licence: what may be done with the images, printed by the audit and kept in the record.
         class_names: order of the labels and logits.
         size: native side length in pixels; channels: 1 grey, 3 RGB.
+        crop_margin: share of a detected face box that the faces show around it, for live crops to match.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Source(ABC):
     class_names: tuple[str, ...] = EMOTIONS
     size: int = 48
     channels: int = 1
+    crop_margin: float = 0.0
     on_corrupt: str = "stop"
 
     @abstractmethod

@@ -4,11 +4,9 @@ Every face is a random identity, pose, light and intensity; faces that are only 
 but they have the two properties that tests and demonstrations need: they can be learned, and not by a linear model.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from fer_lab.data.synthetic_render import draw
@@ -65,7 +63,7 @@ def generate_faces(samples: int, seed: int, size: int = 48) -> SyntheticFaces:
 def random_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
     """One person's way of showing an emotion: its action units at varying intensity, and traces of others."""
     strength = rng.uniform(0.45, 1.0)
-    units = {number: 0.0 for number in DRAWN}
+    units = dict.fromkeys(DRAWN, 0.0)
     for number in rng.choice(list(DRAWN), 3, replace=False):
         units[int(number)] = rng.uniform(0, 0.3)
     for number in ACTION_UNITS[emotion]:

@@ -59,7 +59,9 @@ class Painter:
         cv2.multiply(self.image, soft, self.image, 1 / 128)
 
 
-def draw(who: Identity, units: Units, scene: Scene, size: int, frame: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def draw(
+    who: Identity, units: Units, scene: Scene, size: int, frame: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
     """Draw a face of size×size pixels in the middle of a frame (width, height); gives uint8 height×width."""
     width, height = frame
     fine = 2 if size < 128 else 1  # OpenCV's own anti-aliasing is enough for large faces
@@ -131,7 +133,11 @@ def _relief(p: Painter, who: Identity, u: Units) -> None:
     for side in (-1, 1):
         p.fill(_ellipse(side * who.eye_x, eye - 0.03, 0.2, 0.13), 98, forms)
         p.fill(_ellipse(side * 0.4, 0.2 - raised, 0.17, 0.12), 142 + 16 * max(u[6], u[12]), forms)
-        p.fill(_path((side * 0.08, eye - 0.1), (side * 0.15, nose), (side * 0.24, nose - 0.02), (side * 0.13, eye)), 104, forms)
+        p.fill(
+            _path((side * 0.08, eye - 0.1), (side * 0.15, nose), (side * 0.24, nose - 0.02), (side * 0.13, eye)),
+            104,
+            forms,
+        )
     p.fill(_path((-0.06, eye - 0.2), (-0.08, nose - 0.02), (0.08, nose - 0.02), (0.06, eye - 0.2)), 150, forms)
     p.fill(_ellipse(0, nose + 0.08, who.nose_width, 0.05), 92, forms)
     if who.beard > 0.65:
@@ -139,7 +145,11 @@ def _relief(p: Painter, who: Identity, u: Units) -> None:
         p.fill(_ellipse(0, mouth - 0.12, 0.3, 0.07), hair, forms)
         if who.beard > 0.8:
             jaw = _outline(who, u)
-            p.fill(np.concatenate([jaw[jaw[:, 1] > 0.25], _path((-0.38, 0.3), (-0.34, 0.5), (0.34, 0.5), (0.38, 0.3))]), hair, forms)
+            p.fill(
+                np.concatenate([jaw[jaw[:, 1] > 0.25], _path((-0.38, 0.3), (-0.34, 0.5), (0.34, 0.5), (0.38, 0.3))]),
+                hair,
+                forms,
+            )
     p.shade(forms, 0.07)
 
     folds = np.full_like(p.image, 128)
@@ -159,14 +169,25 @@ def _relief(p: Painter, who: Identity, u: Units) -> None:
         fold(u[9], (0, eye + row + 0.04), (0.1, eye + row), wide=0.03)
     fold(0.8 * u[9], (0.1, eye + 0.1), (wing + 0.02, nose - 0.02))
     corner = who.mouth_width * (1 + 0.3 * u[12] + 0.2 * u[20])
-    fold(age + 0.8 * u[12] + 0.85 * u[9] + 0.2 * u[20], (wing + 0.03, nose - 0.02 + lift), (corner + 0.05, mouth - 0.1), (corner + 0.07, mouth + 0.02), wide=0.03)
+    fold(
+        age + 0.8 * u[12] + 0.85 * u[9] + 0.2 * u[20],
+        (wing + 0.03, nose - 0.02 + lift),
+        (corner + 0.05, mouth - 0.1),
+        (corner + 0.07, mouth + 0.02),
+        wide=0.03,
+    )
     fold(0.3 * age + 0.8 * u[15], (corner, mouth + 0.1), (corner + 0.02, mouth + 0.24), wide=0.03)
     fold(0.5 * u[15] + 0.3 * u[16], (0, mouth + 0.2), (0.14, mouth + 0.23), wide=0.03)
     fold(0.8 * u[23], (0, mouth - 0.08), (0.2, mouth - 0.05))
     fold(0.8 * u[23], (0, mouth + 0.09), (0.2, mouth + 0.07))
     fold(0.7 * u[20], (corner + 0.04, mouth - 0.04), (corner + 0.09, mouth + 0.02), (corner + 0.05, mouth + 0.1))
     outer, under = who.eye_x + who.eye_width, eye + who.eye_height
-    fold(0.4 * age + 0.8 * u[6] + 0.5 * u[7], (who.eye_x - 0.12, under + 0.03), (who.eye_x, under + 0.06 - 0.02 * u[6]), (outer, under + 0.01))
+    fold(
+        0.4 * age + 0.8 * u[6] + 0.5 * u[7],
+        (who.eye_x - 0.12, under + 0.03),
+        (who.eye_x, under + 0.06 - 0.02 * u[6]),
+        (outer, under + 0.01),
+    )
     for rise in (-0.05, 0.03):  # crow's feet
         fold(0.9 * u[6], (outer + 0.03, eye + 0.3 * rise), (outer + 0.13, eye + rise))
     p.shade(folds, 0.018)
@@ -208,7 +229,12 @@ def _eyes(p: Painter, who: Identity, u: Units, gaze: float) -> None:
     inner = who.eye_x - who.eye_width - 0.04 - 0.05 * u[4]
     along = inner + (who.eye_x + who.eye_width + 0.08 - inner) * t
     y = who.eye_y - who.brow_gap - who.brow_arch * _BOW + who.brow_tilt * (0.5 - t)
-    y += -0.12 * u[1] * (1 - t) ** 1.3 - 0.12 * u[2] * np.sin(0.65 * np.pi * t) + 0.11 * lowered * (1 - 0.7 * t) + 0.05 * u[9] * (1 - t)
+    y += (
+        -0.12 * u[1] * (1 - t) ** 1.3
+        - 0.12 * u[2] * np.sin(0.65 * np.pi * t)
+        + 0.11 * lowered * (1 - 0.7 * t)
+        + 0.05 * u[9] * (1 - t)
+    )
     half = 0.5 * who.brow_thickness * (1 - 0.65 * t**1.5)
     brow = np.concatenate([np.stack([along, y - half], 1), np.stack([along, y + half], 1)[::-1]])
     for part in _both(brow):
@@ -263,7 +289,11 @@ def _occluder(p: Painter, rng: np.random.Generator) -> None:
     middle = rng.uniform(-0.7, 0.7, 2)
     along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     start, end = middle - rng.uniform(0.2, 1) * along, middle + rng.uniform(0.2, 1) * along
-    p.fill(np.stack([start - half * across, end - half * across, end + half * across, start + half * across]), tone, turned=False)
+    p.fill(
+        np.stack([start - half * across, end - half * across, end + half * across, start + half * across]),
+        tone,
+        turned=False,
+    )
 
 
 def _photograph(image: np.ndarray, scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:

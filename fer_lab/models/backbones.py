@@ -63,7 +63,10 @@ def build_backbone(
             setattr(body, behind_pooling, nn.Identity())
     backbone = Backbone(body, timm_name, mean, std)
     if weights == "hub":
-        backbone.pretraining = {"weights": f"hub:{body.pretrained_cfg.get('tag') or timm_name}", "sha256": _tensors_hash(body)}
+        backbone.pretraining = {
+            "weights": f"hub:{body.pretrained_cfg.get('tag') or timm_name}",
+            "sha256": _tensors_hash(body),
+        }
     elif weights != "none":
         path = Path(weights).expanduser()
         load_weights(body, path)
@@ -112,7 +115,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).split("\n")[0]
-        raise FerLabError(f"{path} is damaged or not a weights-only file ({reason}); save it as .safetensors.") from error
+        raise FerLabError(
+            f"{path} is damaged or not a weights-only file ({reason}); save it as .safetensors."
+        ) from error
     loaded = loaded.get("state_dict", loaded)
     return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
 

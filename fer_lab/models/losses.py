@@ -61,7 +61,9 @@ class Focal(Loss):
 
     def __init__(self, gamma: float, alpha: Sequence[float] | None = None, class_weights: Tensor | None = None) -> None:
         if alpha is not None and class_weights is not None:
-            raise FerLabError("loss.alpha and weighting both give class weights; set loss.alpha=null or weighting=none.")
+            raise FerLabError(
+                "loss.alpha and weighting both give class weights; set loss.alpha=null or weighting=none."
+            )
         super().__init__(torch.tensor(list(alpha)) if alpha is not None else class_weights)
         if gamma < 0:
             raise FerLabError(f"loss.gamma={gamma} must not be negative.")

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_lab.data.datamodule import FaceData
+from fer_lab.data.dataset import FaceData
 from fer_lab.errors import FerLabError
 from fer_lab.models.backbones import Backbone
 from fer_lab.models.losses import Loss
@@ -47,7 +47,9 @@ def build_loss(cfg: DictConfig, data: FaceData) -> Loss:
     tensor = None if weights is None else torch.tensor(np.asarray(weights), dtype=torch.float32)
     loss: Loss = instantiate(cfg.loss, class_weights=tensor)
     if loss.needs_votes:
-        raise FerLabError(f"This loss needs vote distributions, data={data.meta['name']} has one label a face; use loss=cross_entropy.")
+        raise FerLabError(
+            f"This loss needs vote distributions, data={data.meta['name']} has one label a face; use loss=cross_entropy."
+        )
     return loss
 
 

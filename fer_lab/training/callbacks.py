@@ -17,7 +17,16 @@ from torch import Tensor
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.metrics import compute_metrics
 
-_COLUMNS = ("epoch", "stage", "lr", "train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1", "seconds")
+_COLUMNS = (
+    "epoch",
+    "stage",
+    "lr",
+    "train_loss",
+    "validation_loss",
+    "validation_accuracy",
+    "validation_macro_f1",
+    "seconds",
+)
 
 
 class EpochSeed(Callback):
@@ -45,7 +54,9 @@ class Metrics(Callback):
         class_names: order of the logits.
     """
 
-    def __init__(self, history: Path, stage: str, first_epoch: int, rows: list[dict], class_names: tuple[str, ...]) -> None:
+    def __init__(
+        self, history: Path, stage: str, first_epoch: int, rows: list[dict], class_names: tuple[str, ...]
+    ) -> None:
         self.history, self.stage, self.first_epoch, self.class_names = history, stage, first_epoch, class_names
         self.rows = list(rows)
         self._validation: dict[str, float] = {}
@@ -64,7 +75,9 @@ class Metrics(Callback):
     ) -> None:
         self._loss += outputs["loss"].detach() * len(batch["target"])
         self._faces += len(batch["target"])
-        if (batch_idx % 20 == 0 or batch_idx + 1 == trainer.num_training_batches) and not math.isfinite(self._loss.item()):
+        if (batch_idx % 20 == 0 or batch_idx + 1 == trainer.num_training_batches) and not math.isfinite(
+            self._loss.item()
+        ):
             epoch = self.first_epoch + trainer.current_epoch
             raise FerLabError(
                 f"The training loss is no longer finite (epoch {epoch}, by batch {batch_idx}): lower optimizer.lr "
@@ -77,7 +90,9 @@ class Metrics(Callback):
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: dict[str, Tensor], *_: Any
     ) -> None:
-        self._seen.append((outputs["logits"].float().cpu(), batch["target"].cpu(), outputs["loss"].cpu() * len(batch["target"])))
+        self._seen.append(
+            (outputs["logits"].float().cpu(), batch["target"].cpu(), outputs["loss"].cpu() * len(batch["target"]))
+        )
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         seen = [self._seen]
@@ -89,11 +104,14 @@ class Metrics(Callback):
         loss = sum(batch[2].item() for part in seen for batch in part) / len(labels)
         metrics = compute_metrics(logits, labels, self.class_names)
         self._validation = {"loss": loss, "accuracy": metrics["accuracy"], "macro_f1": metrics["macro_f1"]}
+        step = float(self.first_epoch + trainer.current_epoch)  # "step" puts epochs, not batches, on the loggers' axes
         pl_module.log_dict({f"validation/{k}": v for k, v in self._validation.items()}, prog_bar=True)
+        pl_module.log("step", step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loss = (self._loss / self._faces).item()
         pl_module.log("train/loss", loss, prog_bar=True)
+        pl_module.log("step", float(self.first_epoch + trainer.current_epoch))
         row = {
             "epoch": self.first_epoch + trainer.current_epoch,
             "stage": self.stage,

@@ -1,6 +1,8 @@
 """The Lightning Trainer of one stage, from a trainer config."""
 
+import logging
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,13 @@ def build_trainer(
         raise FerLabError(f"trainer.monitor={monitor} is unknown; use {' or '.join(_MODES)}.")
     watched, mode = f"validation/{monitor}", _MODES[monitor]
     keep = ModelCheckpoint(
-        checkpoints, "best", monitor=watched, mode=mode, save_last=True, enable_version_counter=False, auto_insert_metric_name=False
+        checkpoints,
+        "best",
+        monitor=watched,
+        mode=mode,
+        save_last=True,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
     )
     stop = [EarlyStopping(watched, mode=mode, patience=patience)] if patience else []
     bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
@@ -75,11 +83,26 @@ def build_trainer(
     )
 
 
+def quiet() -> None:
+    """Silence what Lightning says on every fit: banners, tips and deprecations inside its own code."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")
+
+
 def prepare_cpu(num_threads: int | None, accelerator: str) -> None:
     """Set the thread count, and say once when training would gain from jemalloc (a fifth to a third on CPU)."""
     if num_threads:
         torch.set_num_threads(num_threads)
     maps = {Path(m.path).name for m in psutil.Process().memory_maps()} if psutil.LINUX else set()
-    if accelerator == "cpu" and psutil.LINUX and not any("jemalloc" in m for m in maps) and "FER_LAB_HINTED" not in os.environ:
+    if (
+        accelerator == "cpu"
+        and psutil.LINUX
+        and not any("jemalloc" in m for m in maps)
+        and "FER_LAB_HINTED" not in os.environ
+    ):
         os.environ["FER_LAB_HINTED"] = "1"  # once for all jobs of a sweep
-        say("[dim]Hint: CPU training is faster with jemalloc: LD_PRELOAD=libjemalloc.so.2 (Debian: libjemalloc2).[/dim]")
+        say(
+            "[dim]Hint: CPU training is faster with jemalloc: LD_PRELOAD=libjemalloc.so.2 (Debian: libjemalloc2).[/dim]"
+        )

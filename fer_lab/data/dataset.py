@@ -1,0 +1,141 @@
+"""From a source to batches: the two splits a run may see, the sealed one it may not, and their order and views.
+
+Everything random is derived from (seed, epoch, sample id): a run that was killed and resumed sees what an undisturbed
+one would have seen, whatever the number of workers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch.utils.data import Dataset, Sampler
+
+from fer_lab.data.augment import Augmenter
+from fer_lab.data.cache import open_cache
+from fer_lab.data.source import Source
+from fer_lab.errors import FerLabError
+
+
+@dataclass(frozen=True)
+class FaceSplit:
+    """One split, memory-mapped.
+
+    Attributes:
+        images: uint8 N×H×W×C; labels: int64 N, indices into the data's class_names; ids: str N.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class FaceData:
+    """The decoded source of a run: `split("train")` and `split("validation")`. The test split has a door of its own,
+    `fer_lab.evaluation.test_split.open_test_split`, which asks for the hashes of what is going to be scored."""
+
+    def __init__(self, folder: Path, meta: dict) -> None:
+        self.folder, self.meta = folder, meta
+        self.class_names: tuple[str, ...] = tuple(meta["class_names"])
+        self.size: int = meta["size"]
+        self.channels: int = meta["channels"]
+
+    def split(self, name: str) -> FaceSplit:
+        """Open the training or validation split.
+
+        Raises:
+            FerLabError: the test split is asked for; it opens only through `open_test_split`.
+        """
+        if name not in ("train", "validation"):
+            raise FerLabError(f"The split '{name}' is not readable here: the test split opens only with frozen hashes.")
+        return self._read(name)
+
+    def _read(self, name: str) -> FaceSplit:
+        table = pd.read_parquet(self.folder / f"{name}.parquet")
+        shape = (len(table), self.size, self.size, self.channels)
+        file = self.folder / f"{name}.u8"
+        images = np.memmap(file, np.uint8, "r", shape=shape) if len(table) else np.empty(shape, np.uint8)
+        return FaceSplit(images, table["label"].to_numpy(copy=True), table["sample_id"].to_numpy(dtype=object))
+
+    def describe(self) -> dict[str, Any]:
+        """What the record keeps of the data."""
+        kept = {key: self.meta[key] for key in ("name", "hash", "licence", "size", "faces", "counts", "skipped")}
+        return {**kept, "channels": "grey" if self.channels == 1 else "rgb", "crop_margin": self.meta["crop_margin"]}
+
+    def counts(self, split: str) -> np.ndarray:
+        """int64 K: faces of each class in a split."""
+        return np.array([self.meta["counts"][split][name] for name in self.class_names])
+
+
+def build_data(cfg: DictConfig) -> FaceData:
+    """Decode `cfg.data` once (or find it decoded under `cfg.paths.cache`)."""
+    source: Source = instantiate(cfg.data)
+    return FaceData(*open_cache(source, Path(cfg.paths.cache)))
+
+
+class FaceDataset(Dataset):
+    """Batches by keys (epoch, index); fetches a whole batch at a time.
+
+    A batch is `{"faces": uint8 B×H×W×C, "target": int64 B, "index": int64 B}`.
+    """
+
+    def __init__(self, split: FaceSplit, augmenter: Augmenter | None, seed: int) -> None:
+        self.split, self.augmenter, self.seed = split, augmenter, seed
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        index = np.array([i for _, i in keys])
+        faces = np.asarray(self.split.images[index])
+        if self.augmenter:
+            views = [
+                self.augmenter(face, f"{self.seed}/{epoch}/{self.split.ids[i]}")
+                for face, (epoch, i) in zip(faces, keys, strict=True)
+            ]
+            faces = np.stack(views)
+        return {
+            "faces": torch.from_numpy(faces),
+            "target": torch.from_numpy(self.split.labels[index]),
+            "index": torch.from_numpy(index),
+        }
+
+
+class EpochSampler(Sampler):
+    """Yields keys (epoch, index): a permutation drawn from (seed, epoch) for training, the natural order otherwise.
+
+    With several processes each takes every world-th key; for training the tail that does not divide evenly is dropped,
+    for validation nothing is repeated, so that metrics count each face once.
+    """
+
+    def __init__(self, length: int, seed: int | None, first_epoch: int = 0, rank: int = 0, world: int = 1) -> None:
+        self.length, self.seed, self.rank, self.world = length, seed, rank, world
+        self.first_epoch = self.epoch = first_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this with the epoch within the running stage."""
+        self.epoch = self.first_epoch + epoch
+
+    def __len__(self) -> int:
+        return self.length // self.world if self.seed is not None else len(range(self.rank, self.length, self.world))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        if self.seed is None:
+            order = np.arange(self.length)
+        else:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        for i in order[self.rank :: self.world][: len(self)]:
+            yield self.epoch, int(i)
+
+
+def as_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The collate function of loaders whose dataset fetches whole batches."""
+    return batch

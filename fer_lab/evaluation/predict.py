@@ -1,0 +1,56 @@
+"""Logits of a split, and their parquet file."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.progress import track
+
+from fer_lab.data.dataset import FaceSplit
+from fer_lab.models.network import Network
+
+
+def predict(
+    logits_of: Callable[[np.ndarray], np.ndarray], split: FaceSplit, title: str, batch_size: int = 256
+) -> np.ndarray:
+    """Logits of every face of a split, in its order.
+
+    Args:
+        logits_of: uint8 B×H×W×C to float32 B×K; a network (see `of_network`) or an exported file's classifier.
+        title: of the progress bar.
+
+    Returns:
+        float32 N×K.
+    """
+    starts = range(0, len(split), batch_size)
+    parts = [logits_of(np.array(split.images[i : i + batch_size])) for i in track(starts, title, transient=True)]
+    return np.concatenate(parts)
+
+
+def of_network(network: Network) -> Callable[[np.ndarray], np.ndarray]:
+    """A network in eval mode as a function of arrays."""
+    device = next(network.parameters()).device
+    network.eval()
+
+    @torch.inference_mode()
+    def logits_of(faces: np.ndarray) -> np.ndarray:
+        return network(torch.from_numpy(faces).to(device)).float().cpu().numpy()
+
+    return logits_of
+
+
+def save_predictions(path: Path, split: FaceSplit, logits: np.ndarray, class_names: Sequence[str]) -> None:
+    """Write sample_id, label (its name) and logit_<class> columns."""
+    table = pd.DataFrame({"sample_id": split.ids.astype(str), "label": [class_names[k] for k in split.labels]})
+    for k, name in enumerate(class_names):
+        table[f"logit_{name}"] = logits[:, k]
+    table.to_parquet(path, index=False)
+
+
+def load_predictions(path: Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, float32 N×K, and labels, int64 N, of a predictions file."""
+    table = pd.read_parquet(path)
+    logits = table[[f"logit_{name}" for name in class_names]].to_numpy(np.float32)
+    return logits, table["label"].map({name: k for k, name in enumerate(class_names)}).to_numpy()

@@ -1,0 +1,70 @@
+"""A finished run, loaded: its network with the best weights, and what one needs to use or export it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from fer_lab.errors import FerLabError
+from fer_lab.models.network import Network, build_network
+from fer_lab.results.record import read_record
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A completed run.
+
+    Attributes:
+        folder, cfg, record: as they lie there; network: eval mode, best weights.
+        temperature: fitted on validation; class_names: order of the logits.
+        channels: "grey" or "rgb"; native_size: faces are native_size × native_size uint8.
+        crop_margin: share of the face box added around it when faces are cropped from photos.
+    """
+
+    folder: Path
+    cfg: DictConfig
+    record: dict[str, Any]
+    network: Network
+    temperature: float
+    class_names: tuple[str, ...]
+    channels: str
+    native_size: int
+    input_size: int
+    crop_margin: float
+
+
+def load_run(folder: str | Path) -> LoadedRun:
+    """Load a run's folder.
+
+    Raises:
+        FerLabError: the folder holds no run, or one that has not completed.
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    if record is None:
+        raise FerLabError(
+            f"run={folder} holds no record.json; give a run's folder, for example outputs/<experiment>/seed0."
+        )
+    if record["status"] != "completed":
+        raise FerLabError(f"run={folder} is {record['status']}; finish it first with the command that started it.")
+    cfg = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    with open_dict(cfg):
+        cfg.backbone.weights = "none"  # the run's own weights follow
+    class_names = tuple(record["model"]["class_names"])
+    network = build_network(cfg, len(class_names))
+    network.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
+    return LoadedRun(
+        folder=folder,
+        cfg=cfg,
+        record=record,
+        network=network.eval(),
+        temperature=record["calibration"]["temperature"],
+        class_names=class_names,
+        channels=record["data"]["channels"],
+        native_size=record["data"]["size"],
+        input_size=cfg.input_size,
+        crop_margin=record["data"]["crop_margin"],
+    )

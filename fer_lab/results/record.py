@@ -1,0 +1,236 @@
+"""A run's folder and its record.json: its key, whether it is done, resumable or somebody else's, and what it measured."""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+import fer_lab
+from fer_lab.errors import FerLabError
+from fer_lab.schema import config_hash, deciding_part, difference
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "hydra-core",
+    "timm",
+    "torchmetrics",
+    "albumentations",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+)
+_CODE = ("labels.py", "faces", "data", "models", "training")  # what decides a trained network
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record of a run's folder; None where there is none."""
+    path = folder / "record.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON at once: a kill leaves the old file or the new one, never half of one; NaN is refused."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    os.replace(part, path)
+
+
+class Run:
+    """One run's folder while a process works on it; use it as a context manager.
+
+    Leaving the block by an exception makes the record `failed`; by Ctrl-C, or a kill, it stays `running` and the same
+    command goes on from the last finished epoch.
+
+    Args:
+        cfg: the composed config; data_hash: of the data manifest; writes: False in all but the first process of a run.
+    """
+
+    def __init__(self, cfg: DictConfig, data_hash: str, writes: bool = True) -> None:
+        self.cfg, self.writes = cfg, writes
+        self.folder = Path(cfg.paths.run)
+        self.key = hashlib.sha256(f"{config_hash(cfg)} {data_hash} {_weights_hash(cfg)}".encode()).hexdigest()[:16]
+        self.record: dict[str, Any] = {
+            "schema": 1,
+            "status": "running",
+            "error": None,
+            "key": self.key,
+            "config_hash": config_hash(cfg),
+            "data_hash": data_hash,
+            "parent_key": None,
+            "experiment": cfg.name,
+            "variant": cfg.variant,
+            "seed": cfg.seed,
+            "table": cfg.table.name,
+            "choices": OmegaConf.to_container(cfg.choices),
+            "metrics": {},
+            "test_openings": [],
+            "timings_s": {},
+            "code": code_fingerprint(),
+            "started": _now(),
+            **environment(),
+        }
+        self.finished = False
+        self._lock = FileLock(self.folder / ".lock")
+
+    def __enter__(self) -> Self:
+        if not self.writes:
+            return self
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise FerLabError(
+                f"{self.folder} is being worked on by another process; wait for it, or stop it."
+            ) from error
+        try:
+            self._meet(read_record(self.folder))
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def _meet(self, old: dict[str, Any] | None) -> None:
+        """Decide between skipping, going on, starting over and refusing, by what lies in the folder."""
+        stale = bool(old) and old["code"] != self.record["code"]
+        over = self.cfg.rerun == "always" or (self.cfg.rerun == "stale" and stale)
+        if self.cfg.rerun not in ("no", "stale", "always"):
+            raise FerLabError(f"rerun={self.cfg.rerun} is unknown; use no, stale or always.")
+        if old and old["key"] != self.key and old["status"] != "failed" and not over:
+            raise FerLabError(self._refusal(old))
+        if old and old["key"] == self.key and not over and old["status"] != "failed":
+            self.finished = old["status"] == "completed"
+            self.record = old
+            if stale and not self.finished and self.code() not in old.get("resumed_with_code", []):
+                old.setdefault("resumed_with_code", []).append(self.code())
+            if self.finished:
+                return
+        elif old and (over or old["key"] != self.key):
+            _clear(self.folder)
+        self.record |= {"status": "running", "error": None}
+        OmegaConf.save(self.cfg, self.folder / "config.yaml")
+        self.save()
+
+    def code(self) -> str:
+        return code_fingerprint()
+
+    def _refusal(self, old: dict[str, Any]) -> str:
+        saved = self.folder / "config.yaml"
+        lines = difference(deciding_part(OmegaConf.load(saved)), deciding_part(self.cfg)) if saved.exists() else []  # type: ignore[arg-type]
+        if old["data_hash"] != self.record["data_hash"]:
+            lines.append(f"data: {old['data_hash']} -> {self.record['data_hash']}")
+        return (
+            f"{self.folder} holds a {old['status']} run of another config ({'; '.join(lines)}); "
+            "give this one another name=..., or replace that one with rerun=always."
+        )
+
+    def save(self, **changes: Any) -> None:
+        """Merge changes into the record and write it."""
+        self.record |= changes
+        if self.writes:
+            write_json(self.folder / "record.json", self.record)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the block's wall seconds to `timings_s`; a resumed stage adds up over its processes."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            timings = self.record["timings_s"]
+            timings[stage] = round(timings.get(stage, 0.0) + time.perf_counter() - start, 2)
+
+    def complete(self, **changes: Any) -> None:
+        """Write the finished record."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self.save(**changes, status="completed", finished=_now(), peak_memory_mb=round(peak))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and self.writes and not self.finished:
+            message = str(error) if isinstance(error, FerLabError) else f"{type(error).__name__}: {error}"
+            self.save(status="failed", error=message, finished=_now())
+        self._lock.release()
+
+
+def _weights_hash(cfg: DictConfig) -> str:
+    """sha256 of the pretrained weights' file; empty for none and hub."""
+    path = Path(cfg.backbone.weights).expanduser()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()
+
+
+def environment() -> dict[str, Any]:
+    """versions, git and hardware: what may explain a difference between two machines."""
+    versions = {"python": platform.python_version(), "fer_lab": fer_lab.__version__}
+    versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
+    hardware = {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "gpu": None,
+    }
+    return {"versions": versions, "git": _git(), "hardware": hardware}
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _git() -> dict[str, Any]:
+    root = Path(fer_lab.__file__).resolve().parent.parent
+    try:
+        ask = [subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True).stdout.strip()
+               for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])]  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}  # an installed wheel
+    return {"commit": ask[0], "dirty": bool(ask[1])}
+
+
+def code_fingerprint() -> str:
+    """16 hex digits over the syntax trees, without docstrings, of everything that decides a trained network."""
+    root = Path(fer_lab.__file__).resolve().parent
+    digest = hashlib.sha256()
+    for part in _CODE:
+        files = [root / part] if part.endswith(".py") else sorted((root / part).rglob("*.py"))
+        for path in files:
+            tree = ast.parse(path.read_text())
+            for node in ast.walk(tree):
+                if (
+                    isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                    and ast.get_docstring(node) is not None
+                ):
+                    node.body = node.body[1:]
+            digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:16]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,134 @@
+"""Train one row: config in, record out. Reading `train` from top to bottom tells the whole story of a run."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import safetensors.torch
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich import print as say
+
+from fer_lab.data.datamodule import FaceDataModule
+from fer_lab.data.dataset import FaceData, build_data
+from fer_lab.evaluation.metrics import compute_metrics
+from fer_lab.evaluation.predict import of_network, predict, save_predictions
+from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
+from fer_lab.models.network import build_loss, build_network, describe_network
+from fer_lab.results.plots import confusion_figure, reliability_figure, save_png
+from fer_lab.results.record import Run
+from fer_lab.schema import command
+from fer_lab.training.fit import fit
+from fer_lab.training.loggers import build_loggers, publish
+from fer_lab.training.rows import check_row
+from fer_lab.training.trainer import prepare_cpu, quiet
+
+
+def train(cfg: DictConfig) -> dict[str, Any]:
+    """Train, calibrate, score and record one run.
+
+    Returns:
+        The record, with `objective`: the validation macro-F1.
+
+    Raises:
+        FerLabError: bad config, data or folder; nothing already computed is touched.
+    """
+    check_row(cfg)
+    writes = os.environ.get("LOCAL_RANK", "0") == "0"
+    data = build_data(cfg)
+    with Run(cfg, data.meta["hash"], writes) as run:
+        if run.finished:
+            say(f"[green]done already[/green] {run.folder} (key {run.key})")
+            return _result(run)
+        loggers = build_loggers(cfg, run.key)
+        try:
+            _train(cfg, data, run, loggers)
+        finally:
+            publish(loggers, run)
+        return _result(run)
+
+
+def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list) -> None:
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    quiet()
+    prepare_cpu(cfg.trainer.num_threads, cfg.trainer.accelerator)
+    network = build_network(cfg, len(data.class_names))
+    loss = build_loss(cfg, data)
+    stages = instantiate(cfg.schedule, max_epochs=cfg.trainer.max_epochs)
+    datamodule = FaceDataModule(data, cfg.augment, cfg.seed, cfg.trainer.batch_size, cfg.trainer.num_workers)
+    say(
+        f"[bold]{cfg.name}[/bold] seed {cfg.seed}: {', '.join(f'{s.name} {s.epochs} epochs' for s in stages)} → {run.folder}"
+    )
+
+    with run.timed("train"):
+        results = fit(cfg, stages, network, loss, datamodule, loggers)
+    if not run.writes:
+        return
+    best = max(results, key=lambda result: result.score)
+    weights = run.folder / "model.safetensors"
+    safetensors.torch.save_model(network, str(weights))
+
+    with run.timed("evaluate"):
+        validation = datamodule.validation_split
+        logits = predict(of_network(network), validation, "Validation")
+        temperature = instantiate(cfg.calibration)(logits, validation.labels)
+        save_predictions(run.folder / "validation_predictions.parquet", validation, logits, data.class_names)
+
+        frozen = Frozen({weights: file_hash(weights)}, temperature)
+        test = open_test_split(data, frozen, "train", run.record["test_openings"])
+        test_logits = predict(of_network(network), test, "Test")
+        save_predictions(run.folder / "test_predictions.parquet", test, test_logits, data.class_names)
+
+    metrics: dict[str, Any] = {"train": {"loss": _row(results[-1].rows, best.best_epoch)["train_loss"]}}
+    for name, split, split_logits in (("validation", validation, logits), ("test", test, test_logits)):
+        metrics[name] = compute_metrics(split_logits, split.labels, data.class_names, temperature)
+        metrics[name]["loss"] = loss.cpu()(torch.from_numpy(split_logits), torch.from_numpy(split.labels)).item()
+        _plot(run.folder / "plots", name, metrics[name], data.class_names)
+    run.complete(
+        metrics=metrics,
+        epochs=sum(result.epochs for result in results),
+        best_epoch=best.best_epoch,
+        calibration={"method": cfg.choices.calibration, "temperature": temperature},
+        model={
+            "class_names": list(data.class_names),
+            "backbone": cfg.choices.backbone,
+            "timm_name": cfg.backbone.timm_name,
+            "input_size": cfg.input_size,
+            "checkpoint_bytes": weights.stat().st_size,
+            **describe_network(network, data.size, data.channels),
+        },
+        pretraining=network.backbone.pretraining,
+        data=data.describe(),
+    )
+
+
+def _row(rows: list[dict], epoch: int) -> dict:
+    return next(row for row in rows if row["epoch"] == epoch)
+
+
+def _plot(folder: Path, split: str, metrics: dict[str, Any], class_names: tuple[str, ...]) -> None:
+    folder.mkdir(exist_ok=True)
+    save_png(
+        confusion_figure(metrics["confusion"], class_names, f"Confusion, {split}"), folder / f"confusion_{split}.png"
+    )
+    figure = reliability_figure(
+        metrics["reliability_uncalibrated"],
+        metrics["reliability"],
+        f"Reliability, {split}",
+        metrics["ece_uncalibrated"],
+        metrics["ece"],
+    )
+    save_png(figure, folder / f"reliability_{split}.png")
+
+
+def _result(run: Run) -> dict[str, Any]:
+    validation = run.record["metrics"].get("validation", {})
+    return {**run.record, "objective": validation.get("macro_f1", float("nan"))}
+
+
+main = command("train")(train)
+
+if __name__ == "__main__":
+    main()

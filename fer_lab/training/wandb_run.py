@@ -1,0 +1,117 @@
+"""Weights & Biases: one run for each row and seed, grouped by table, finished even when training fails.
+
+W&B cannot resume an offline run, so offline nothing is sent while training: at the end `history.csv`, which has no gap
+however often a run was stopped, is replayed into one run.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import wandb
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from fer_lab.errors import FerLabError
+
+
+class WandbRun(Logger):
+    """A W&B run.
+
+    Args:
+        project, entity: as W&B has them; mode: online, offline or disabled.
+    """
+
+    def __init__(self, project: str, entity: str | None, mode: str) -> None:
+        super().__init__()
+        if mode not in ("online", "offline", "disabled"):
+            raise FerLabError(f"logger.wandb.mode={mode} is unknown; use online, offline or disabled.")
+        self.project, self.entity, self.mode = project, entity, mode
+        self._run: Any = None
+
+    @property
+    def name(self) -> str:
+        return "wandb"
+
+    @property
+    def version(self) -> str:
+        return self._arguments["id"]
+
+    def attach(self, cfg: DictConfig, key: str) -> None:
+        """Name the run: group = table, name = row, tag = seed; group choices as flat config columns."""
+        config = {**OmegaConf.to_container(cfg.choices), "config": OmegaConf.to_container(cfg)}  # type: ignore[dict-item]
+        self._arguments = {
+            "project": self.project,
+            "entity": self.entity,
+            "mode": self.mode,
+            "id": key,
+            "resume": "allow" if self.mode == "online" else None,
+            "group": cfg.table.name or cfg.name,
+            "name": f"{cfg.name} {cfg.variant}".strip(),
+            "tags": [f"seed{cfg.seed}"],
+            "dir": str(cfg.paths.run),
+            "config": {**config, "seed": cfg.seed},
+        }
+
+    def _start(self) -> Any:
+        if self._run is None:
+            self._run = wandb.init(**self._arguments)
+        return self._run
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """One line an epoch while training online."""
+        if self.mode == "online":
+            self._start().log(metrics, step=step)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The config went along when the run was made."""
+
+    @rank_zero_only
+    def publish(self, record: dict[str, Any], folder: Path) -> None:
+        """Send summary, confusion matrix, per-class table and artifacts, and finish the run.
+
+        A failed record is sent as such, with W&B's exit code 1.
+        """
+        if self.mode == "disabled":
+            return
+        run = self._start()
+        try:
+            if self.mode == "offline" and (folder / "history.csv").exists():
+                for row in pd.read_csv(folder / "history.csv").to_dict("records"):
+                    run.log(
+                        {_column(key): value for key, value in row.items() if key not in ("epoch", "stage")},
+                        step=int(row["epoch"]),
+                    )
+            run.summary["status"] = record["status"]
+            for split, metrics in record["metrics"].items():
+                self._send_split(run, split, metrics, folder)
+            self._send_files(run, folder)
+        finally:
+            run.finish(exit_code=0 if record["status"] == "completed" else 1)
+            self._run = None
+
+    def _send_split(self, run: Any, split: str, metrics: dict[str, Any], folder: Path) -> None:
+        run.summary.update({f"{split}/{k}": v for k, v in metrics.items() if isinstance(v, int | float)})
+        if "per_class" in metrics:
+            columns = ["precision", "recall", "f1", "support", "auroc"]
+            rows = [[name, *(scores[c] for c in columns)] for name, scores in metrics["per_class"].items()]
+            images = {
+                f"{split}/{p.stem}": wandb.Image(str(p)) for p in sorted((folder / "plots").glob(f"*_{split}.png"))
+            }
+            run.log({f"{split}/per_class": wandb.Table(["class", *columns], rows), **images})
+
+    def _send_files(self, run: Any, folder: Path) -> None:
+        artifact = wandb.Artifact(f"{run.group}-{run.name}-{run.id}".replace(" ", "-").replace("=", "-"), type="model")
+        for name in ("model.safetensors", "record.json", "config.yaml", "export/model.onnx", "export/model_int8.onnx"):
+            if (folder / name).exists():
+                artifact.add_file(str(folder / name), name=name)
+        run.log_artifact(artifact)
+
+
+def _column(name: str) -> str:
+    """history.csv's names as Lightning logs them: train_loss -> train/loss."""
+    for split in ("train", "validation"):
+        name = name.replace(f"{split}_", f"{split}/", 1)
+    return name

@@ -1,0 +1,167 @@
+"""The three forms of FER2013 give the same faces, and bad input stops with a sentence that names file and row."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from fer_lab.data.cache import open_cache
+from fer_lab.data.dataset import FaceData
+from fer_lab.data.fer2013 import Fer2013Source
+from fer_lab.errors import FerLabError
+from fer_lab.labels import EMOTIONS
+
+USAGES = ("Training", "PublicTest", "PrivateTest")
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "fer2013"
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[tuple[int, np.ndarray, str]]:
+    """Two faces of every class in every split: (label, 48×48, usage)."""
+    rng = np.random.default_rng(0)
+    return [
+        (k, rng.integers(0, 256, (48, 48), dtype=np.uint8), usage)
+        for usage in USAGES
+        for k in range(7)
+        for _ in range(2)
+    ]
+
+
+def write_csv(path: Path, faces, header: str = "emotion,pixels,Usage") -> Path:
+    rows = [f"{label},{' '.join(map(str, image.ravel()))},{usage}" for label, image, usage in faces]
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def write_folder(root: Path, faces) -> Path:
+    for i, (label, image, usage) in enumerate(faces):
+        folder = root / ("train" if usage == "Training" else "test") / EMOTIONS[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{usage}_{i:05d}.png")
+    return root
+
+
+def write_parquet(path: Path, faces) -> Path:
+    def encode(image: np.ndarray) -> dict:
+        data = io.BytesIO()
+        Image.fromarray(image).save(data, "PNG")
+        return {"bytes": data.getvalue(), "path": None}
+
+    columns = {
+        "image": [encode(i) for _, i, _ in faces],
+        "label": [k for k, _, _ in faces],
+        "usage": [u for _, _, u in faces],
+    }
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def contents(path: Path, cache: Path, **options) -> dict[str, set[tuple[int, bytes]]]:
+    data = FaceData(*open_cache(Fer2013Source(str(path), **options), cache))
+    splits = {"train": data.split("train"), "validation": data.split("validation"), "test": data._read("test")}
+    return {
+        name: {(int(k), i.tobytes()) for k, i in zip(s.labels, s.images, strict=True)} for name, s in splits.items()
+    }
+
+
+def test_three_forms_one_data_set(faces, tmp_path: Path) -> None:
+    expected = {
+        split: {(k, image.tobytes()) for k, image, u in faces if u == usage}
+        for split, usage in zip(("train", "validation", "test"), USAGES, strict=True)
+    }
+    for form in (
+        write_csv(tmp_path / "fer2013.csv", faces),
+        write_folder(tmp_path / "folder", faces),
+        write_parquet(tmp_path / "fer2013.parquet", faces),
+    ):
+        assert contents(form, tmp_path / "cache") == expected, form
+
+
+def test_a_folder_that_holds_the_csv_will_do(faces, tmp_path: Path) -> None:
+    write_csv(tmp_path / "fer2013.csv", faces)
+    assert Fer2013Source(str(tmp_path)).path == tmp_path / "fer2013.csv"
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ("9,{good},Training", r"Unknown class '9' in .*fer2013.csv, line 44; 'fer2013_csv' knows: 0, 1"),
+        ("happy,{good},Training", "Unknown class 'happy'"),
+        ("3,1 2 3,Training", r"line 44: 3 pixels instead of 2304"),
+        ("3,{good} 7,Training", r"line 44: 2305 pixels"),
+        ("3,{high},Training", r"line 44: a pixel is outside 0-255"),
+        ("3,{word},Training", r"line 44: pixels must be whole numbers"),
+        ("3,{good},Extra", r"line 44: usage 'Extra' is unknown"),
+    ],
+)
+def test_a_bad_row_stops_or_is_skipped_and_counted(row: str, sentence: str, faces, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", faces)
+    good = ["7"] * 2304
+    with path.open("a") as handle:
+        handle.write(
+            row.format(good=" ".join(good), high=" ".join([*good[1:], "256"]), word=" ".join([*good[1:], "x"])) + "\n"
+        )
+    with pytest.raises(FerLabError, match=sentence):
+        contents(path, tmp_path / "cache")
+    with pytest.warns(UserWarning, match="1 unreadable faces skipped"):
+        kept = contents(path, tmp_path / "cache", on_corrupt="skip")
+    assert sum(map(len, kept.values())) == len(faces)
+
+
+def test_wrong_columns(faces, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", faces, header="emotion,pixel,Usage")
+    with pytest.raises(FerLabError, match=r"column 'pixels' is missing \(found: emotion, pixel, Usage\)"):
+        contents(path, tmp_path / "cache")
+
+
+def test_missing_file_and_unknown_form(faces, tmp_path: Path) -> None:
+    with pytest.raises(FerLabError, match=r"does not exist; give fer2013.csv"):
+        Fer2013Source(str(tmp_path / "no.csv"))
+    with pytest.raises(FerLabError, match="holds neither train/ and test/"):
+        Fer2013Source(str(tmp_path))
+    (tmp_path / "a.zip").touch()
+    with pytest.raises(FerLabError, match=r"neither .csv nor .parquet"):
+        Fer2013Source(str(tmp_path / "a.zip"))
+    with pytest.raises(FerLabError, match="use stop or skip"):
+        Fer2013Source(str(write_csv(tmp_path / "fer2013.csv", faces)), on_corrupt="ignore")
+
+
+def test_corrupt_and_missized_images_of_a_folder(faces, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "f", faces)
+    (root / "train" / "happy" / "Training_bad.png").write_bytes(b"not an image")
+    with pytest.raises(FerLabError, match=r"Training_bad.png: not a readable image"):
+        contents(root, tmp_path / "cache")
+    (root / "train" / "happy" / "Training_bad.png").unlink()
+    Image.new("L", (50, 48)).save(root / "train" / "happy" / "Training_big.png")
+    with pytest.raises(FerLabError, match=r"50×48, FER2013 is 48×48"):
+        contents(root, tmp_path / "cache")
+
+
+def test_an_empty_class_and_a_missing_class_folder(faces, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", [face for face in faces if face[0] != 1 or face[2] != "Training"])
+    with pytest.raises(FerLabError, match="class 'disgust' has no training face"):
+        contents(path, tmp_path / "cache")
+    root = write_folder(tmp_path / "f", [face for face in faces if face[0] != 1])
+    with pytest.raises(FerLabError, match="class folder 'disgust' is missing"):
+        contents(root, tmp_path / "cache")
+
+
+def test_a_test_folder_whose_names_lost_the_official_split(faces, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "f", faces)
+    one = next((root / "test" / "happy").iterdir())
+    one.rename(one.with_name("im0.png"))
+    with pytest.raises(FerLabError, match="neither PublicTest nor PrivateTest"):
+        contents(root, tmp_path / "cache")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.exists(), reason="shared/data/fer2013 is absent")
+def test_the_real_data_set_has_the_official_counts(tmp_path: Path) -> None:
+    _, meta = open_cache(Fer2013Source(str(SHARED)), tmp_path)
+    assert meta["faces"] == {"train": 28709, "validation": 3589, "test": 3589}
+    assert meta["counts"]["train"]["disgust"] == 436
+    assert meta["counts"]["test"] == dict(zip(EMOTIONS, (491, 55, 528, 879, 594, 416, 626), strict=True))

@@ -1,0 +1,68 @@
+"""Every row of every table: listed, small, and bound; one row of each table really trains."""
+
+from collections.abc import Callable
+
+import pytest
+
+from fer_lab.schema import CONF_DIR, compose
+from fer_lab.train import train
+from fer_lab.training.rows import check_row
+
+ROWS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+SWEEPS = sorted(path.stem for path in (CONF_DIR / "sweep").glob("[!_]*.yaml"))
+REQUIRED = ["++data.path=."]  # what a row cannot know
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_row_composes_binds_and_is_a_delta(row: str) -> None:
+    check_row(
+        compose(
+            "train",
+            [
+                f"experiment={row}",
+                *(REQUIRED if "fer2013" in compose("train", [f"experiment={row}"]).choices.data else []),
+            ],
+        )
+    )
+    lines = [
+        line
+        for line in (CONF_DIR / "experiment" / f"{row}.yaml").read_text().splitlines()
+        if line.strip() and line[0] != "#"
+    ]
+    assert len(lines) <= 12
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_a_sweep_lists_exactly_the_rows_with_its_prefix(sweep: str) -> None:
+    table = compose("tables", [f"sweep={sweep}"]).table
+    assert table.name == sweep
+    assert sorted(table.rows) == [row for row in ROWS if row.startswith(f"{sweep}_")]
+    assert table.baseline in table.rows
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_one_row_of_each_table_trains(sweep: str, tiny: Callable) -> None:
+    row = compose("tables", [f"sweep={sweep}"]).table.rows[-1]
+    record = train(
+        tiny(
+            f"experiment={row}", "data=synthetic", "data.samples=300", "trainer.max_epochs=1", "trainer.limit_batches=2"
+        )
+    )
+    assert record["status"] == "completed"
+    assert record["experiment"] == row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_trains(row: str, tiny: Callable) -> None:
+    record = train(
+        tiny(
+            f"experiment={row}",
+            "data=synthetic",
+            "data.samples=300",
+            "backbone=tiny",
+            "trainer.max_epochs=2",
+            "trainer.limit_batches=2",
+        )
+    )
+    assert record["status"] == "completed"

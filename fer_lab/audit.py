@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
@@ -13,7 +12,7 @@ from rich.table import Table
 from fer_lab.data.source import SPLITS, Source
 from fer_lab.errors import FerLabError
 from fer_lab.results.record import write_json
-from fer_lab.schema import command
+from fer_lab.schema import build, command
 from fer_lab.training.rows import check_row
 
 
@@ -26,7 +25,7 @@ def audit(cfg: DictConfig) -> dict[str, Any]:
         max equal to min), licence. Also written to `<outputs>/audits/<source>/audit.json` and `audit.md`.
     """
     check_row(cfg)
-    source: Source = instantiate(cfg.data)
+    source: Source = build(cfg.data)
     faces: list[tuple[bytes, str, str]] = []
     constant: list[str] = []
     unreadable: list[str] = []

@@ -109,7 +109,7 @@ def _overrides(command: str, current: str, conf: Path) -> Iterator[str]:
     sign, key, equals, value = re.fullmatch(r"([+~]*)([^=]*)(=?)(.*)", current, re.DOTALL).groups()  # type: ignore[union-attr]
     if equals:
         chosen, comma, last = value.rpartition(",")
-        choices = sorted(file.stem for file in (conf / key).glob("*.yaml")) if key in groups else _paths(key, last)
+        choices = sorted(file.stem for file in (conf / key).glob("[!_]*.yaml")) if key in groups else _paths(key, last)
         for choice in choices:
             yield f"{sign}{key}={chosen}{comma}{choice}"
         return

@@ -17,11 +17,12 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
 from hydra.types import RunMode
-from hydra.utils import get_object
+from hydra.utils import get_object, instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -128,15 +129,15 @@ def compose(command: str = "train", overrides: Sequence[str] = ()) -> DictConfig
     Raises:
         FerLabError: Hydra refuses the config; its sentence is passed on.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a command that composes other rows
     try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            cfg = hydra_compose(command, overrides=list(overrides), return_hydra_config=True)
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            cfg = hydra.compose(command, overrides=list(overrides), return_hydra_config=True)
         return _own_part(cfg, cfg.hydra)
     except (HydraException, OmegaConfBaseException) as error:
         raise FerLabError(f"{' '.join(overrides) or command}: {_first_lines(error)}") from error
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _own_part(cfg: DictConfig, hydra_cfg: Any) -> DictConfig:
@@ -201,6 +202,20 @@ def _swept(arguments: Sequence[str]) -> Iterator[str]:
             continue  # Hydra itself reports it, with a caret below the offending character
         if override.is_sweep_override():
             yield override.key_or_group
+
+
+def build(node: Any, *args: Any, **kwargs: Any) -> Any:
+    """Hydra's instantiate, but a component's own FerLabError comes through as it is.
+
+    Raises:
+        FerLabError: the component refuses its settings.
+    """
+    try:
+        return instantiate(node, *args, **kwargs)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, FerLabError):
+            raise error.__cause__ from None
+        raise
 
 
 def config_hash(cfg: DictConfig) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import safetensors.torch
 import torch
-from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from rich import print as say
 
@@ -19,7 +19,7 @@ from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.models.network import build_loss, build_network, describe_network
 from fer_lab.results.plots import confusion_figure, reliability_figure, save_png
 from fer_lab.results.record import Run
-from fer_lab.schema import command
+from fer_lab.schema import build, command
 from fer_lab.training.fit import fit
 from fer_lab.training.loggers import build_loggers, publish
 from fer_lab.training.rows import check_row
@@ -36,27 +36,29 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         FerLabError: bad config, data or folder; nothing already computed is touched.
     """
     check_row(cfg)
-    writes = os.environ.get("LOCAL_RANK", "0") == "0"
     data = build_data(cfg)
-    with Run(cfg, data.meta["hash"], writes) as run:
-        if run.finished:
-            say(f"[green]done already[/green] {run.folder} (key {run.key})")
-            return _result(run)
-        loggers = build_loggers(cfg, run.key)
-        try:
-            _train(cfg, data, run, loggers)
-        finally:
-            publish(loggers, run)
-        return _result(run)
+    run = Run(cfg, data.meta["hash"], writes=os.environ.get("LOCAL_RANK", "0") == "0")
+    loggers: list[Logger] = []
+    try:
+        with run:
+            if run.finished:
+                say(f"[green]done already[/green] {run.folder} (key {run.key})")
+            else:
+                loggers = build_loggers(cfg, run.key)
+                _train(cfg, data, run, loggers)
+    finally:
+        publish(loggers, run)
+    validation = run.record["metrics"].get("validation", {})
+    return {**run.record, "objective": validation.get("macro_f1", float("nan"))}
 
 
-def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list) -> None:
+def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> None:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     quiet()
     prepare_cpu(cfg.trainer.num_threads, cfg.trainer.accelerator)
     network = build_network(cfg, len(data.class_names))
     loss = build_loss(cfg, data)
-    stages = instantiate(cfg.schedule, max_epochs=cfg.trainer.max_epochs)
+    stages = build(cfg.schedule, max_epochs=cfg.trainer.max_epochs)
     datamodule = FaceDataModule(data, cfg.augment, cfg.seed, cfg.trainer.batch_size, cfg.trainer.num_workers)
     say(
         f"[bold]{cfg.name}[/bold] seed {cfg.seed}: {', '.join(f'{s.name} {s.epochs} epochs' for s in stages)} → {run.folder}"
@@ -73,7 +75,7 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list) -> None:
     with run.timed("evaluate"):
         validation = datamodule.validation_split
         logits = predict(of_network(network), validation, "Validation")
-        temperature = instantiate(cfg.calibration)(logits, validation.labels)
+        temperature = build(cfg.calibration)(logits, validation.labels)
         save_predictions(run.folder / "validation_predictions.parquet", validation, logits, data.class_names)
 
         frozen = Frozen({weights: file_hash(weights)}, temperature)
@@ -121,11 +123,6 @@ def _plot(folder: Path, split: str, metrics: dict[str, Any], class_names: tuple[
         metrics["ece"],
     )
     save_png(figure, folder / f"reliability_{split}.png")
-
-
-def _result(run: Run) -> dict[str, Any]:
-    validation = run.record["metrics"].get("validation", {})
-    return {**run.record, "objective": validation.get("macro_f1", float("nan"))}
 
 
 main = command("train")(train)

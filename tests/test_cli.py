@@ -89,6 +89,7 @@ def conf(tmp_path_factory) -> Path:
         "experiment/demo_focal.yaml": "# @package _global_\nrow_key: 1\n",
         "experiment/demo_ce.yaml": "# @package _global_\n",
         "sweep/demo.yaml": "# @package _global_\n",
+        "sweep/_rows.yaml": "# @package _global_\n",  # what sweeps share, not one of them
     }.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)

@@ -3,6 +3,7 @@
 from functools import cached_property
 
 import lightning as L
+import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader
 
@@ -43,6 +44,7 @@ class FaceDataModule(L.LightningDataModule):
             drop_last=seed is not None and len(sampler) > self.batch_size,
             num_workers=self.num_workers,
             collate_fn=as_is,
+            generator=torch.Generator(),  # else making an iterator would take a number from dropout's generator
         )
 
     def train_dataloader(self) -> DataLoader:

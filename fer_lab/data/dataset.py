@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.utils.data import Dataset, Sampler
 
@@ -20,6 +19,7 @@ from fer_lab.data.augment import Augmenter
 from fer_lab.data.cache import open_cache
 from fer_lab.data.source import Source
 from fer_lab.errors import FerLabError
+from fer_lab.schema import build
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class FaceData:
 
 def build_data(cfg: DictConfig) -> FaceData:
     """Decode `cfg.data` once (or find it decoded under `cfg.paths.cache`)."""
-    source: Source = instantiate(cfg.data)
+    source: Source = build(cfg.data)
     return FaceData(*open_cache(source, Path(cfg.paths.cache)))
 
 

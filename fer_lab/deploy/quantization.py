@@ -16,6 +16,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from rich.console import Console
 from rich.progress import Progress
 
+from fer_lab.deploy.bias_correction import correct_bias
 from fer_lab.deploy.onnx import INPUT
 from fer_lab.errors import FerLabError
 
@@ -25,7 +26,7 @@ METHODS = {
     "percentile": CalibrationMethod.Percentile,
 }
 TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
-BATCH = 32  # faces per calibration step: the histogram methods hold every activation of a step in memory
+BATCH = 16  # faces per calibration step: the histogram methods hold every activation of a step in memory
 
 
 def draw_balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -70,6 +71,8 @@ class StaticInt8:
     calibration: minmax, entropy or percentile. activation, weight: uint8 or int8; uint8 x int8 is what x86 multiplies fastest.
     per_channel: one weight scale per output channel. reduce_range: 7-bit weights, for x86 without VNNI.
     op_types: operators to quantise, null for all that ONNX Runtime can.
+    float_stem: leave the first convolution float: dead channels of pretrained stems, whose BatchNorm scales them up a
+    hundredfold, lose everything in 8 bits. bias_correction: see fer_lab.deploy.bias_correction.
     Source of the scheme: Jacob et al. 2018, x_q = round(x / s) + z.
     """
 
@@ -80,6 +83,8 @@ class StaticInt8:
     per_channel: bool = True
     reduce_range: bool = False
     op_types: list[str] | None = None
+    float_stem: bool = True
+    bias_correction: bool = True
 
     def __post_init__(self) -> None:
         for name, known in (("calibration", METHODS), ("activation", TYPES), ("weight", TYPES)):
@@ -100,6 +105,10 @@ class StaticInt8:
             onnx.save(graph, raw)
             # Its optimiser is left out: it would break HardSwish up, and the graph comes optimised from the exporter.
             quant_pre_process(raw, prepared, skip_optimization=True)
+            reference = onnx.load(prepared)
+            float_nodes = preprocessing_nodes(reference)
+            if self.float_stem:
+                float_nodes.append(first_convolution(reference).name)
             quantize_static(
                 prepared,
                 quantized,
@@ -109,18 +118,23 @@ class StaticInt8:
                 reduce_range=self.reduce_range,
                 activation_type=TYPES[self.activation],
                 weight_type=TYPES[self.weight],
-                nodes_to_exclude=preprocessing_nodes(onnx.load(prepared)),
+                nodes_to_exclude=float_nodes,
                 calibrate_method=METHODS[self.calibration],
                 extra_options={"CalibStridedMinMax": 1, "OpTypesToExcludeOutputQuantization": ["Gemm"]},
             )
-            return onnx.load(quantized)
+            result = onnx.load(quantized)
+        return correct_bias(result, reference, faces) if self.bias_correction else result
+
+
+def first_convolution(model: onnx.ModelProto) -> onnx.NodeProto:
+    """The backbone's stem."""
+    return next(node for node in model.graph.node if node.op_type == "Conv")
 
 
 def preprocessing_nodes(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes between the faces and the first convolution (cast, resize, scale, normalise)."""
     producers = {output: node for node in model.graph.node for output in node.output}
-    first = next(node for node in model.graph.node if node.op_type == "Conv")
-    pending, names = [first.input[0]], []
+    pending, names = [first_convolution(model).input[0]], []
     while pending:
         node = producers.get(pending.pop())
         if node is not None and node.name not in names:

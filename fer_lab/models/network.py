@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,6 +11,7 @@ from fer_lab.errors import FerLabError
 from fer_lab.models.backbones import Backbone
 from fer_lab.models.losses import Loss
 from fer_lab.models.preprocess import Preprocess
+from fer_lab.schema import build
 
 
 class Network(nn.Module):
@@ -32,8 +32,8 @@ class Network(nn.Module):
 
 def build_network(cfg: DictConfig, classes: int) -> Network:
     """Build backbone, head and preprocessing of a config; weights as `cfg.backbone.weights` says."""
-    backbone: Backbone = instantiate(cfg.backbone)
-    head = instantiate(cfg.head, features=backbone.features, classes=classes)
+    backbone: Backbone = build(cfg.backbone)
+    head = build(cfg.head, features=backbone.features, classes=classes)
     return Network(Preprocess(cfg.input_size, backbone.mean, backbone.std), backbone, head)
 
 
@@ -43,9 +43,9 @@ def build_loss(cfg: DictConfig, data: FaceData) -> Loss:
     Raises:
         FerLabError: the loss needs vote distributions and the data has single labels.
     """
-    weights = instantiate(cfg.weighting, counts=data.counts("train"))
+    weights = build(cfg.weighting, counts=data.counts("train"))
     tensor = None if weights is None else torch.tensor(np.asarray(weights), dtype=torch.float32)
-    loss: Loss = instantiate(cfg.loss, class_weights=tensor)
+    loss: Loss = build(cfg.loss, class_weights=tensor)
     if loss.needs_votes:
         raise FerLabError(
             f"This loss needs vote distributions, data={data.meta['name']} has one label a face; use loss=cross_entropy."

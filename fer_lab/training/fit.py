@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from fer_lab.data.datamodule import FaceDataModule
 from fer_lab.models.losses import Loss
 from fer_lab.models.network import Network
+from fer_lab.schema import build
 from fer_lab.training.callbacks import EpochSeed, Metrics
 from fer_lab.training.module import FERModule
 from fer_lab.training.schedule import Stage, freeze
@@ -76,7 +76,7 @@ def _fit_stage(
         return StageResult(**json.loads(done.read_text()))
     frozen = freeze(network, stage)
     metrics = Metrics(Path(cfg.paths.run) / "history.csv", stage.name, first_epoch, rows, data.data.class_names)
-    trainer = instantiate(cfg.trainer)(
+    trainer = build(cfg.trainer)(
         stage_epochs=stage.epochs,
         checkpoints=checkpoints,
         callbacks=[EpochSeed(cfg.seed, first_epoch), metrics],
@@ -85,8 +85,8 @@ def _fit_stage(
     module = FERModule(
         network,
         loss,
-        instantiate(cfg.optimizer),
-        instantiate(cfg.lr_scheduler),
+        build(cfg.optimizer),
+        build(cfg.lr_scheduler),
         frozen,
         stage.lr_factor,
         cfg.trainer.channels_last,

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from fer_lab.results.record import Run
+from fer_lab.schema import build
 from fer_lab.training.wandb_run import WandbRun
 
 
 def build_loggers(cfg: DictConfig, key: str) -> list[Logger]:
     """Build `cfg.logger`'s entries; one set to null is left out. The run's key is W&B's id, so that a resumed run goes on."""
-    loggers: list[Logger] = [instantiate(entry) for entry in (cfg.logger or {}).values() if entry]
+    loggers: list[Logger] = [build(entry) for entry in (cfg.logger or {}).values() if entry]
     for logger in loggers:
         if isinstance(logger, WandbRun):
             logger.attach(cfg, key)

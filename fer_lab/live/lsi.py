@@ -1,0 +1,33 @@
+"""The Learning Satisfaction Index (LSI) of paper A: a weighted sum of emotion probabilities, scaled to [-1, 1]."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fer_lab.errors import FerLabError
+
+
+class Lsi:
+    """LSI_t = 2 (w·p̂_t - min w) / (max w - min w) - 1 (Radytia and Darusalam 2026; they print no weights).
+
+    Args:
+        weights: a weight for each emotion, in any unit; minimum and maximum are taken over `class_names`.
+        class_names: order of the probabilities; K names.
+
+    Raises:
+        FerLabError: a class has no weight, or all classes have the same.
+    """
+
+    def __init__(self, weights: Mapping[str, float], class_names: Sequence[str]) -> None:
+        if missing := [name for name in class_names if name not in weights]:
+            raise FerLabError(
+                f"The model knows '{missing[0]}' but live.weights does not: add live.weights.{missing[0]}=<weight>."
+            )
+        own = np.array([weights[name] for name in class_names], dtype=np.float64)
+        if own.min() == own.max():
+            raise FerLabError(f"live.weights are all {own[0]:g}, so the index would not move: give different weights.")
+        self.weights = 2 * (own - own.min()) / (own.max() - own.min()) - 1  # rows of p sum to 1, so this is the formula
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """Index of probabilities float ...×K (rows sum to 1): float64 of shape ..., in [-1, 1]."""
+        return probabilities @ self.weights

@@ -1,0 +1,84 @@
+"""Smoothing of one face's probabilities over time, independent of how often frames arrive (paper A, temporal part)."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from fer_lab.errors import FerLabError
+
+
+class Smoother(Protocol):
+    """State of one face."""
+
+    def __call__(self, probabilities: np.ndarray, seconds: float) -> np.ndarray:
+        """Smoothed probabilities p̂_t (float K) after p_t (float K, sums to 1) of a moment that is no earlier."""
+        ...
+
+
+class Ema:
+    """p̂_t = α p_t + (1 - α) p̂_{t-1}, started at the first p.
+
+    A gap of Δt seconds weighs as the Δt·reference_fps frames that fit into it: α_Δt = 1 - (1 - α)^(Δt·reference_fps).
+
+    Args:
+        alpha: α at the reference rate, in (0, 1]; the paper takes 0.2 to 0.5.
+        reference_fps: frames per second that α is meant for.
+    """
+
+    def __init__(self, alpha: float, reference_fps: float) -> None:
+        self.keep_a_second = (1 - alpha) ** reference_fps
+        self.value: np.ndarray | None = None
+        self.seconds = 0.0
+
+    def __call__(self, probabilities: np.ndarray, seconds: float) -> np.ndarray:
+        if self.value is None:
+            self.value = probabilities
+        else:
+            keep = self.keep_a_second ** (seconds - self.seconds)
+            self.value = (1 - keep) * probabilities + keep * self.value
+        self.seconds = seconds
+        return self.value
+
+
+class Window:
+    """Mean of the probabilities of the last `length` seconds; the paper takes 2 to 5."""
+
+    def __init__(self, length: float) -> None:
+        self.length = length
+        self.past: deque[tuple[float, np.ndarray]] = deque()
+
+    def __call__(self, probabilities: np.ndarray, seconds: float) -> np.ndarray:
+        self.past.append((seconds, probabilities))
+        while seconds - self.past[0][0] >= self.length:
+            self.past.popleft()
+        return np.mean([value for _, value in self.past], axis=0)
+
+
+def unsmoothed(probabilities: np.ndarray, seconds: float) -> np.ndarray:
+    """Every frame by itself."""
+    return probabilities
+
+
+def smoother_factory(method: str, alpha: float, reference_fps: float, window_s: float) -> Callable[[], Smoother]:
+    """A function that makes one face's smoother (conf/live, key smoothing).
+
+    Raises:
+        FerLabError: the method is unknown, or a value is outside its range.
+    """
+    for key, value, fits, limits in (
+        ("alpha", alpha, 0 < alpha <= 1, "above 0 and at most 1"),
+        ("reference_fps", reference_fps, reference_fps > 0, "above 0"),
+        ("window_s", window_s, window_s > 0, "above 0"),
+    ):
+        if not fits:
+            raise FerLabError(f"live.smoothing.{key}={value} must be {limits}.")
+    factories: dict[str, Callable[[], Smoother]] = {
+        "none": lambda: unsmoothed,
+        "ema": lambda: Ema(alpha, reference_fps),
+        "window": lambda: Window(window_s),
+    }
+    if method not in factories:
+        raise FerLabError(f"live.smoothing.method={method} is unknown: choose {', '.join(factories)}.")
+    return factories[method]

@@ -1,0 +1,97 @@
+"""Sources: what they yield, when, and how they refuse."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_lab.errors import FerLabError
+from fer_lab.live.capture import Source, open_source
+
+
+def opened(source: object) -> Source:
+    return open_source(str(source), folder_fps=4, faces=2, seconds=0.2)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for index, name in enumerate(("b.png", "a.png", "c.PNG")):
+        cv2.imwrite(str(tmp_path / name), np.full((32, 32, 3), (10 * index, 1, 2), np.uint8))
+    (tmp_path / "notes.txt").touch()
+    return tmp_path
+
+
+def test_a_video_ends_cleanly_and_keeps_its_own_clock(video):
+    source = opened(video)
+    frames = list(source.frames)
+    assert (source.kind, source.expected, len(frames)) == ("video", 25, 25)
+    np.testing.assert_allclose([seconds for seconds, _ in frames], np.arange(25) / 10, atol=1e-6)
+    assert {(image.shape, image.dtype.name) for _, image in frames} == {((320, 480, 3), "uint8")}
+
+
+def test_a_folder_is_read_by_name_at_its_rate(pictures):
+    source = opened(pictures)
+    assert (source.kind, source.expected) == ("folder", 3)
+    seen = [(seconds, *image[0, 0].tolist()) for seconds, image in source.frames]
+    assert seen == [(0.0, 10, 1, 2), (0.25, 0, 1, 2), (0.5, 20, 1, 2)]  # BGR
+
+
+def test_a_broken_picture_is_named(pictures):
+    (pictures / "b.png").write_bytes(b"no picture")
+    with pytest.raises(FerLabError, match=r"b\.png is no picture that OpenCV can read: remove it"):
+        list(opened(pictures).frames)
+
+
+def test_a_camera_that_is_unplugged_ends_the_run(monkeypatch):
+    class Camera:
+        """Gives three frames, then none; stands in for hardware."""
+
+        left, released = 3, False
+
+        def read(self):
+            self.left -= 1
+            return self.left >= 0, np.zeros((8, 8, 3), np.uint8)
+
+        def release(self):
+            self.released = True
+
+    camera = Camera()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda index: camera if index == 0 else None)
+    source = opened("0")
+    times = [seconds for seconds, _ in source.frames]
+    assert (source.kind, source.expected, len(times)) == ("camera", None, 3)
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert camera.released
+
+
+def test_drawn_faces():
+    source = opened("synthetic")
+    frames = list(source.frames)
+    assert (source.kind, source.expected) == ("synthetic", len(frames))
+    assert frames[-1][1].ndim == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("", r"No source to watch: say source=<video file, camera index, .*>\."),
+        ("nowhere.mp4", r"source=nowhere\.mp4 does not exist: name a video file, camera index, "),
+        ("97", r"source=97: OpenCV gets no frame from this camera"),
+        ("empty", r"source=empty holds no pictures \(\.bmp, .*\): name another folder"),
+        ("text.mp4", r"source=text\.mp4: OpenCV gets no frame from this video; give another"),
+        ("rtsp://127.0.0.1:1/x", r"source=rtsp://127\.0\.0\.1:1/x: OpenCV gets no frame from this stream"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_sentence(source, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("text.mp4").write_text("no video")
+    with pytest.raises(FerLabError, match=sentence):
+        opened(source)
+
+
+def test_no_source_at_all():
+    with pytest.raises(FerLabError, match="No source to watch"):
+        open_source(None, 25, 6, 1)

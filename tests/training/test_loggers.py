@@ -1,0 +1,54 @@
+"""Several loggers at once; W&B offline is one finished run with the whole history, also after a failure."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fer_lab.errors import FerLabError
+from fer_lab.train import train
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+def test_tensorboard_and_wandb_offline_together(tiny: Callable) -> None:
+    cfg = tiny("name=logged", "logger=all", "logger.wandb.mode=offline", "sweep_keys=[]")
+    train(cfg)
+    folder = Path(cfg.paths.run)
+    assert list((folder / "tensorboard").rglob("events.out.tfevents*"))
+    runs = list((folder / "wandb").glob("offline-run-*"))
+    assert len(runs) == 1
+    sent = next(runs[0].glob("*.wandb")).read_bytes()
+    for word in (b"validation/macro_f1", b"test/per_class", b"completed", b"seed0"):
+        assert word in sent, word
+
+
+def test_wandb_is_finished_when_training_fails(tiny: Callable) -> None:
+    import wandb
+
+    cfg = tiny(
+        "name=broken",
+        "logger=wandb",
+        "logger.wandb.mode=offline",
+        "optimizer=sgd",
+        "optimizer.lr=1e30",
+        "trainer.gradient_clip_val=null",
+    )
+    with pytest.raises(FerLabError, match="no longer finite"):
+        train(cfg)
+    assert wandb.run is None
+    sent = next((Path(cfg.paths.run) / "wandb").glob("offline-run-*/*.wandb")).read_bytes()
+    assert b"failed" in sent
+
+
+def test_disabled_writes_nothing_and_an_unknown_mode_is_refused(tiny: Callable) -> None:
+    cfg = tiny("name=off", "logger=wandb", "logger.wandb.mode=disabled", "trainer.max_epochs=1")
+    train(cfg)
+    assert not (Path(cfg.paths.run) / "wandb").exists()
+    with pytest.raises(FerLabError, match="use online, offline or disabled"):
+        train(tiny("name=odd", "logger=wandb", "logger.wandb.mode=maybe"))

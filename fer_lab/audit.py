@@ -20,9 +20,9 @@ def audit(cfg: DictConfig) -> dict[str, Any]:
     """Read every face of `cfg.data` once and report what is wrong with it.
 
     Returns:
-        counts {split: {emotion: n}}, unreadable (sentences), duplicate_groups and duplicate_rows (pixel-identical faces),
-        conflicting_groups (identical faces with different labels), copies_in_train {split: rows}, constant (rows with
-        max equal to min), licence. Also written to `<outputs>/audits/<source>/audit.json` and `audit.md`.
+        counts {split: {emotion: n}}, unreadable (sentences), duplicate_groups and duplicate_rows (pixel-identical
+        faces), conflicting_groups (of those, with different labels), copies_in_train {split: rows}, constant (ids of
+        images whose max equals their min), licence; also in `<outputs>/audits/<source>/audit.json` and `audit.md`.
     """
     check_row(cfg)
     source: Source = build(cfg.data)

@@ -31,7 +31,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         {file name: metrics of `compute_metrics`}.
 
     Raises:
-        FerLabError: no such run, an exported file that is not the one export.json describes, or other data than the run's.
+        FerLabError: no such run, an exported file that export.json does not describe, or other data than the run's.
     """
     run = load_run(find_run(cfg))
     data = build_data(run.cfg)

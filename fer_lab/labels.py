@@ -72,7 +72,8 @@ def to_emotion(name: object, label_map: str = "any", where: str = "") -> str:
     if key in known:
         return known[key]
     place = f" in {where}" if where else ""
-    hint = " (an unnamed index says nothing about its emotion: name the class)" if key.isdigit() and "0" not in known else ""
+    unnamed = key.isdigit() and "0" not in known
+    hint = " (an unnamed index says nothing about its emotion: name the class)" if unnamed else ""
     raise FerLabError(f"Unknown class '{name}'{place}{hint}; '{label_map}' knows: {', '.join(known)}.")
 
 

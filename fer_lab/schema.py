@@ -102,7 +102,7 @@ def _choice(group: str) -> str:
 
 
 def _variant(sweep_keys: Sequence[str], *, _root_: DictConfig) -> str:
-    """Resolver `${variant:${sweep_keys}}`: swept keys other than experiment and seed, with their values, as a folder."""
+    """Resolver `${variant:${sweep_keys}}`: swept keys other than experiment and seed, as a folder."""
     hydra_cfg = HydraConfig.get()
     keys = [*sweep_keys, *((hydra_cfg.sweeper.get("params") or {}) if "sweeper" in hydra_cfg else {})]
     parts = []

@@ -60,9 +60,8 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
     loss = build_loss(cfg, data)
     stages = build(cfg.schedule, max_epochs=cfg.trainer.max_epochs)
     datamodule = FaceDataModule(data, cfg.augment, cfg.seed, cfg.trainer.batch_size, cfg.trainer.num_workers)
-    say(
-        f"[bold]{cfg.name}[/bold] seed {cfg.seed}: {', '.join(f'{s.name} {s.epochs} epochs' for s in stages)} → {run.folder}"
-    )
+    plan = ", ".join(f"{stage.name} {stage.epochs} epochs" for stage in stages)
+    say(f"[bold]{cfg.name}[/bold] seed {cfg.seed}: {plan} → {run.folder}")
 
     with run.timed("train"):
         results = fit(cfg, stages, network, loss, datamodule, loggers)

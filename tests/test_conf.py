@@ -46,7 +46,7 @@ def test_a_typo_in_a_group_file_fails_at_binding_with_the_known_keys() -> None:
 
 
 def test_a_target_that_does_not_exist() -> None:
-    with pytest.raises(FerLabError, match="cannot import fer_lab.nowhere"):
+    with pytest.raises(FerLabError, match=r"cannot import fer_lab.nowhere"):
         check_targets({"loss": {"_target_": "fer_lab.nowhere.Loss"}})
 
 

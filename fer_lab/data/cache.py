@@ -1,6 +1,7 @@
 """Decode once: a uint8 array for each split on disk, memory-mapped, found again by the source's content.
 
-`<cache>/<source>-<content key>/` holds `<split>.u8` (raw N×H×W×C), `<split>.parquet` (sample_id, label) and `meta.json`.
+`<cache>/<source>-<content key>/` holds
+`<split>.u8` (raw N×H×W×C), `<split>.parquet` (sample_id, label) and `meta.json`.
 It is built in a folder of its own and renamed, so a killed build leaves nothing that could be taken for a whole one.
 Each split is a file of its own, so that reading training faces never opens the test faces.
 """

@@ -1,4 +1,4 @@
-"""What a source of faces is: an iterator of decoded, labelled, split faces, and a fingerprint of where they come from."""
+"""What a source of faces is: an iterator of decoded, labelled, split faces, and their fingerprint."""
 
 import hashlib
 import json
@@ -70,7 +70,7 @@ class Source(ABC):
         return {}
 
     def stat_key(self) -> str:
-        """Cheap fingerprint: names, sizes and modification times; equal means the content hash may be taken from memory."""
+        """Cheap fingerprint: names, sizes and modification times; equal means equal content."""
         stats = [(str(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in self.files()]
         return _digest([type(self).__name__, self.settings(), self.on_corrupt, stats])
 

@@ -17,6 +17,8 @@ _ARC = np.linspace(-1, 1, 13)
 _BOW = 1 - _ARC**2
 _ROUND = np.linspace(0, 2 * np.pi, 32, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ROUND), np.sin(_ROUND)], 1)
+_ROUNDNESS = np.array([1 / 0.81, 1 / 1.21])  # the ball: nothing moves beyond 0.9 to the sides, 1.1 above and below
+_RIM = 0.72  # the outline turns away from the viewer and is darker
 _SHIFT = 4  # OpenCV draws polygons at 1/16 pixel
 
 
@@ -32,17 +34,17 @@ class Painter:
     def __init__(self, width: int, height: int, size: int, scene: Scene) -> None:
         self.image = np.empty((height, width), np.uint8)
         self.unit = 0.47 * size * scene.scale
-        angle = np.deg2rad(scene.rotation)
-        self.matrix = self.unit * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        self.centre = np.array([width / 2 + scene.shift_x * size, height / 2 + scene.shift_y * size])
+        cos, sin = self.unit * np.cos(np.deg2rad(scene.rotation)), self.unit * np.sin(np.deg2rad(scene.rotation))
+        centre = (width / 2 + scene.shift_x * size, height / 2 + scene.shift_y * size)
+        self.matrix = np.array([[cos, -sin, centre[0]], [sin, cos, centre[1]]]) * (1 << _SHIFT)
         self.turn = np.array([0.13 * scene.yaw, 0.07 * scene.pitch])
 
     def place(self, points: np.ndarray, turned: bool) -> np.ndarray:
         """To fixed-point pixels; features lie on a turned ball, outlines (turned=False) do not move with it."""
         if turned:
-            bulge = np.maximum(1 - points[:, :1] ** 2 / 0.81, 0) * np.maximum(1 - points[:, 1:] ** 2 / 1.21, 0)
-            points = points + bulge * self.turn
-        return np.rint((points @ self.matrix + self.centre) * (1 << _SHIFT)).astype(np.int32)
+            bulge = np.maximum(1 - _ROUNDNESS * points * points, 0)
+            points = points + bulge[:, :1] * bulge[:, 1:] * self.turn
+        return cv2.transform(points[None], self.matrix)[0].astype(np.int32)
 
     def fill(self, points: np.ndarray, tone: float, on: np.ndarray | None = None, turned: bool = True) -> None:
         canvas = self.image if on is None else on
@@ -55,7 +57,7 @@ class Painter:
 
     def shade(self, layer: np.ndarray, softness: float) -> None:
         """Multiply the picture by a blurred layer in which 128 changes nothing."""
-        soft = cv2.GaussianBlur(layer, (0, 0), max(softness * self.unit, 0.4))
+        soft = cv2.stackBlur(layer, (2 * round(1.8 * softness * self.unit) + 1,) * 2)
         cv2.multiply(self.image, soft, self.image, 1 / 128)
 
 
@@ -126,7 +128,7 @@ def _head(p: Painter, who: Identity, units: Units) -> None:
 def _relief(p: Painter, who: Identity, u: Units) -> None:
     """Shading: broad forms first, then the folds that the action units deepen."""
     nose, mouth, eye = who.nose_y, who.mouth_y, who.eye_y
-    forms = np.full_like(p.image, 92)  # the rim turns away from the viewer
+    forms = np.full_like(p.image, 128 * _RIM)  # the rim turns away from the viewer
     p.fill(_outline(who, u) * 0.9, 128, forms, turned=False)
     p.fill(_ellipse(0, -0.55, 0.42, 0.22), 140, forms)
     raised = 0.07 * u[6] + 0.03 * u[12]
@@ -164,7 +166,7 @@ def _relief(p: Painter, who: Identity, u: Units) -> None:
     for row in (-0.5, -0.58):  # raised brows fold the forehead: its middle (AU1) and its sides (AU2)
         fold(0.5 * age + 0.6 * u[1], (0, row), (0.18, row - 0.01))
         fold(0.4 * age + 0.55 * u[2], (0.18, row - 0.01), (0.4, row + 0.02))
-    fold(0.9 * u[4] + 0.5 * u[9], (0.05, eye - 0.28), (0.045, eye - 0.12), wide=0.03)
+    fold(0.6 * u[4] + 0.4 * u[9], (0.055, eye - 0.27), (0.04, eye - 0.12))
     for row in (0.0, 0.06):
         fold(u[9], (0, eye + row + 0.04), (0.1, eye + row), wide=0.03)
     fold(0.8 * u[9], (0.1, eye + 0.1), (wing + 0.02, nose - 0.02))
@@ -190,7 +192,7 @@ def _relief(p: Painter, who: Identity, u: Units) -> None:
     )
     for rise in (-0.05, 0.03):  # crow's feet
         fold(0.9 * u[6], (outer + 0.03, eye + 0.3 * rise), (outer + 0.13, eye + rise))
-    p.shade(folds, 0.018)
+    p.shade(folds, 0.022)
 
     top = nose + 0.04 + lift
     for half in _both(_path((wing, top - 0.06), (wing + 0.015, top - 0.01), (wing - 0.02, top + 0.02))):
@@ -244,11 +246,11 @@ def _eyes(p: Painter, who: Identity, u: Units, gaze: float) -> None:
 def _mouth(p: Painter, who: Identity, u: Units) -> None:
     """Lips, the opening between them and the teeth in it."""
     reach = who.mouth_width * (1 + 0.25 * u[12] + 0.3 * u[20] - 0.3 * u[26] * (1 - u[20]) * (1 - u[12]) - 0.1 * u[23])
-    corner = who.mouth_y + who.mouth_curve - 0.1 * u[12] + 0.11 * u[15] + 0.03 * u[20]
-    middle = who.mouth_y - 0.04 * u[9] - 0.02 * u[25] + 0.015 * u[12]
-    gap = 0.28 * u[26] + 0.1 * u[25] + 0.05 * u[16] + 0.05 * u[20]
+    gap = 0.32 * u[26] * (1 - 0.4 * u[20]) + 0.1 * u[25] + 0.05 * u[16] + 0.06 * u[20]
+    middle = who.mouth_y - 0.04 * u[9] - 0.02 * u[25] + 0.015 * u[12] - 0.15 * gap
+    corner = who.mouth_y + who.mouth_curve - 0.11 * u[12] + 0.11 * u[15] + 0.04 * u[20] + 0.4 * gap * (1 - u[12])
     x = reach * _ARC
-    arch, hang = _BOW ** (0.8 - 0.3 * u[26]), _BOW**0.7
+    arch, hang = _BOW ** (0.8 - 0.3 * u[26]), _BOW ** (0.7 - 0.3 * u[20])  # a stretched mouth is square
     above = corner + (middle - corner) * arch
     below = corner + (middle + gap - corner) * hang
     thin = 1 - 0.65 * u[23] - 0.2 * u[12] - 0.25 * u[20]
@@ -271,10 +273,10 @@ def _mouth(p: Painter, who: Identity, u: Units) -> None:
 
 def _hair(p: Painter, who: Identity) -> None:
     if who.hair_length > 0.15:
-        fringe = who.hairline + 0.3 * _ARC**4 + 0.08 * who.parting * _ARC
-        crown = -1.05 * np.sqrt(np.maximum(1 - (0.98 * _ARC) ** 2, 0))
-        x = (who.face_width + 0.02) * _ARC
-        p.fill(np.concatenate([np.stack([x, fringe], 1), np.stack([x, crown], 1)[::-1]]), who.hair, turned=False)
+        fringe = who.hairline + 0.3 * np.abs(_ARC) ** 3 + 0.1 * who.parting * _ARC
+        top = -0.3 - 0.84 * np.sqrt(_BOW)
+        x = (who.face_width + 0.12) * _ARC
+        p.fill(np.concatenate([np.stack([x, fringe], 1), np.stack([x, top], 1)[::-1]]), _RIM * who.hair, turned=False)
 
 
 def _glasses(p: Painter, who: Identity) -> None:

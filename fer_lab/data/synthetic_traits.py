@@ -44,7 +44,7 @@ class Identity:
     lower_lip: float = _range(0.05, 0.085)
     lip_tone: float = _range(0.6, 0.85)  # share of the skin's
     skin: float = _range(95, 225)
-    hair: float = _range(10, 150)
+    hair: float = _range(10, 130)
     hairline: float = _range(-0.75, -0.5)
     parting: float = _range(-1, 1)
     hair_length: float = _range(0, 1)  # below .15 bald, above .55 long
@@ -60,17 +60,17 @@ class Scene:
     rotation: float = _range(-14, 14)
     shift_x: float = _range(-0.06, 0.06)
     shift_y: float = _range(-0.06, 0.06)
-    scale: float = _range(0.88, 1.12)
+    scale: float = _range(0.95, 1.25)
     yaw: float = _range(-1, 1)  # inner features move, the outline stays; 1 looks like 20 degrees
     pitch: float = _range(-1, 1)
     gaze: float = _range(-1, 1)
     background: float = _range(20, 230)
     light_angle: float = _range(0, 2 * np.pi)
     light: float = _range(0, 0.45)  # strength of the linear gradient, 0 is even
-    contrast: float = _range(0.55, 1.1)
+    contrast: float = _range(0.65, 1.15)
     brightness: float = _range(-35, 35)
     blur: float = _range(0, 0.7)  # standard deviation in 1/48 of the face's square
-    noise: float = _range(2, 12)  # standard deviation in grey levels
+    noise: float = _range(2, 10)  # standard deviation in grey levels
     occlusion: float = _range(0, 1)  # above .88 a bar (hand, scarf, strand of hair) covers a part
 
 

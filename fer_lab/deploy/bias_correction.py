@@ -52,13 +52,13 @@ def correct_bias(quantized: onnx.ModelProto, reference: onnx.ModelProto, faces: 
 def mean_inputs(model: onnx.ModelProto, names: list[str], faces: np.ndarray) -> dict[str, np.ndarray]:
     """Mean over the faces of each named tensor, float32 with a leading 1: position kept, because borders are padded."""
     probe = copy.deepcopy(model)
-    probe.graph.initializer.append(numpy_helper.from_array(np.int64([0]), "batch_axis"))
+    probe.graph.initializer.append(numpy_helper.from_array(np.array([0]), "batch_axis"))
     del probe.graph.output[:]
     for name in names:
         probe.graph.node.append(onnx.helper.make_node("ReduceMean", [name, "batch_axis"], [f"{name}_mean"], keepdims=1))
         probe.graph.output.append(onnx.helper.make_tensor_value_info(f"{name}_mean", onnx.TensorProto.FLOAT, None))
     session = _session(probe)
-    means = [np.float32(0)] * len(names)
+    means = [np.zeros((), np.float32)] * len(names)
     starts = range(0, len(faces), BATCH)
     for start in track(starts, "correcting INT8", console=Console(stderr=True), transient=True):
         batch = np.ascontiguousarray(faces[start : start + BATCH])

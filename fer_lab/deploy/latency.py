@@ -9,6 +9,8 @@ from rich.progress import track
 
 from fer_lab.deploy.runtimes import Classifier
 
+Loader = Callable[[], Classifier]  # opens a model file anew
+
 
 class Latency(TypedDict):
     """Milliseconds, medians over the rounds; fps = 1000 / latency_ms_median (times the batch)."""
@@ -20,7 +22,7 @@ class Latency(TypedDict):
     fps: float
 
 
-def measure_once(load: Callable[[], Classifier], faces: np.ndarray, warmup: int, iterations: int) -> dict[str, float]:
+def measure_once(load: Loader, faces: np.ndarray, warmup: int, iterations: int) -> dict[str, float]:
     """One round of one file: load it, ask it once cold, `warmup` times, then time `iterations` calls on `faces`."""
     started = time.perf_counter()
     classifier = load()
@@ -43,11 +45,11 @@ def measure_once(load: Callable[[], Classifier], faces: np.ndarray, warmup: int,
 
 
 def measure(
-    loaders: Mapping[str, Callable[[], Classifier]], faces: np.ndarray, rounds: int, warmup: int, iterations: int
+    loaders: Mapping[str, Loader], faces: np.ndarray, rounds: int, warmup: int, iterations: int
 ) -> dict[str, Latency]:
     """Latency of every named file on `faces` (uint8 N×H×W×C, N = the batch), in rounds A B C A B C.
 
-    loaders: name -> function that loads the file anew. Each is loaded once before the clock starts, so that no
+    Each is loaded once before the clock starts, so that no
     file pays for importing a library.
     """
     for load in loaders.values():

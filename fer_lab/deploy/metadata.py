@@ -1,20 +1,14 @@
 """What an exported file says about itself, so that no user has to know how its network was trained."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from fer_lab import __version__
 from fer_lab.errors import FerLabError
 
 KEY = "fer_lab"  # the one key of an ONNX file's metadata_props that is ours; its value is ModelMetadata as JSON
-
-
-def _version() -> str:
-    try:
-        return version("fer_lab")
-    except PackageNotFoundError:  # a source tree on the path that was never installed
-        return "unknown"
+Channels = Literal["grey", "rgb"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +20,11 @@ class ModelMetadata:
     crop_margin: share of the face box's side added around it before the crop, as in training.
     temperature: what the logits are divided by before the softmax (Guo et al. 2017), refitted for a quantised file.
     pretraining: "none", or the initial weights' name and hash. licence: the training data's licence note.
+    fer_lab: the version that wrote the file.
     """
 
     class_names: tuple[str, ...]
-    channels: Literal["grey", "rgb"]
+    channels: Channels
     native_size: int
     input_size: int
     crop_margin: float
@@ -39,7 +34,7 @@ class ModelMetadata:
     experiment: str
     pretraining: str | dict[str, str]
     licence: str
-    fer_lab: str = field(default_factory=_version)
+    fer_lab: str = __version__
 
     @property
     def face_shape(self) -> tuple[int, int, int]:
@@ -51,18 +46,17 @@ class ModelMetadata:
 
     @classmethod
     def from_json(cls, text: str | None, source: object) -> "ModelMetadata":
-        """The inverse of to_json; `source` names the file in the refusal. Raises FerLabError when `text` is no metadata of ours."""
+        """The inverse of to_json; raises FerLabError, naming `source`, when `text` is no metadata of ours."""
         if not text:
             raise FerLabError(
                 f"{source} carries no fer_lab metadata, so its class order and preprocessing are unknown: "
                 "export it with `python -m fer_lab.export run=<folder>`"
             )
         try:
-            values = json.loads(text)
-            known = {f.name for f in fields(cls)}
-            metadata = cls(**{name: value for name, value in values.items() if name in known})
-            return cls(**{**asdict(metadata), "class_names": tuple(metadata.class_names)})
-        except (TypeError, ValueError, AttributeError) as error:
+            known = {field.name for field in fields(cls)}  # a later version may say more
+            values = {name: value for name, value in json.loads(text).items() if name in known}
+            return cls(**{**values, "class_names": tuple(values["class_names"])})
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise FerLabError(
                 f"the fer_lab metadata of {source} cannot be read ({error}): export the file again"
             ) from error

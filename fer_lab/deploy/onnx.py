@@ -54,7 +54,7 @@ def save(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> Path:
     Adds probabilities = softmax(logits / metadata.temperature), the metadata under one key, and runs onnx.checker.
     """
     model = copy.deepcopy(graph)
-    temperature = onnx.numpy_helper.from_array(np.float32([metadata.temperature]), "temperature")
+    temperature = onnx.numpy_helper.from_array(np.array([metadata.temperature], np.float32), "temperature")
     model.graph.initializer.append(temperature)
     model.graph.node.extend(
         [

@@ -68,7 +68,7 @@ class StaticInt8:
     """The choices of one INT8 file (conf/export/*.yaml, key int8).
 
     calibration_faces: how many training faces the activation ranges are measured on, drawn evenly over the classes.
-    calibration: minmax, entropy or percentile. activation, weight: uint8 or int8; uint8 x int8 is what x86 multiplies fastest.
+    calibration: minmax, entropy or percentile. activation, weight: uint8 or int8; x86 multiplies uint8 x int8 fastest.
     per_channel: one weight scale per output channel. reduce_range: 7-bit weights, for x86 without VNNI.
     op_types: operators to quantise, null for all that ONNX Runtime can.
     float_stem: leave the first convolution float: dead channels of pretrained stems, whose BatchNorm scales them up a

@@ -3,11 +3,18 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from fer_lab.deploy.metadata import KEY, ModelMetadata
+from fer_lab.deploy.metadata import KEY, Channels, ModelMetadata
 from fer_lab.errors import FerLabError
+
+if TYPE_CHECKING:  # an exported file must run where there is no torch
+    from onnxruntime import InferenceSession
+    from torch import nn
+
+    from fer_lab.evaluation.run import LoadedRun
 
 BATCH = 64  # faces per step, so that memory does not grow with the split
 
@@ -76,18 +83,23 @@ class OnnxClassifier(Classifier):
 
     runtime = "onnxruntime"
 
-    def __init__(self, path: Path, threads: int):
+    def __init__(self, session: "InferenceSession", metadata: ModelMetadata):
+        self.session, self.metadata = session, metadata
+
+    @classmethod
+    def open(cls, path: Path, threads: int) -> "OnnxClassifier":
+        """Of an exported file."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         try:
-            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has no common base class for its errors
             reason = str(error).splitlines()[0]
             raise FerLabError(f"{path} is no readable ONNX model ({reason}): export it again") from error
-        self.metadata = ModelMetadata.from_json(self.session.get_modelmeta().custom_metadata_map.get(KEY), path)
+        return cls(session, ModelMetadata.from_json(session.get_modelmeta().custom_metadata_map.get(KEY), path))
 
     def run(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, probabilities = self.session.run(["logits", "probabilities"], {"faces": faces})
@@ -99,21 +111,17 @@ class TorchClassifier(Classifier):
 
     runtime = "torch"
 
-    def __init__(self, path: Path, threads: int):
+    def __init__(self, network: "nn.Module", metadata: ModelMetadata, threads: int):
+        """network: uint8 N×H×W×C -> logits float32 N×K."""
+        self.network, self.metadata, self.threads = network.eval(), metadata, threads
+
+    @classmethod
+    def open(cls, path: Path, threads: int) -> "TorchClassifier":
+        """Of a run folder, or its model.safetensors."""
         from fer_lab.evaluation.run import load_run
 
         run = load_run(path if path.is_dir() else path.parent)
-        self._set(run.network, describe(run), threads)
-
-    @classmethod
-    def of(cls, network, metadata: ModelMetadata, threads: int = 1) -> "TorchClassifier":
-        """Wrap a network that is already in memory (nn.Module: uint8 N×H×W×C -> float32 N×K)."""
-        classifier = cls.__new__(cls)
-        classifier._set(network, metadata, threads)
-        return classifier
-
-    def _set(self, network, metadata: ModelMetadata, threads: int) -> None:
-        self.network, self.metadata, self.threads = network.eval(), metadata, threads
+        return cls(run.network, describe(run), threads)
 
     def run(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         import torch
@@ -131,15 +139,18 @@ class TorchClassifier(Classifier):
         return logits.numpy(), probabilities.numpy()
 
 
-LOADERS: dict[str, Callable[[Path, int], Classifier]] = {".onnx": OnnxClassifier, ".safetensors": TorchClassifier}
+LOADERS: dict[str, Callable[[Path, int], Classifier]] = {
+    ".onnx": OnnxClassifier.open,
+    ".safetensors": TorchClassifier.open,
+}
 
 
-def describe(run) -> ModelMetadata:
-    """The metadata of a finished run (fer_lab.evaluation.run.Run)."""
+def describe(run: "LoadedRun") -> ModelMetadata:
+    """The metadata of a finished run."""
     record = run.record
     return ModelMetadata(
         class_names=tuple(run.class_names),
-        channels=run.channels,
+        channels=cast(Channels, run.channels),
         native_size=run.native_size,
         input_size=run.input_size,
         crop_margin=run.crop_margin,

@@ -11,7 +11,9 @@ def no_calibration(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The T that minimises the NLL of softmax(logits / T): Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 9.
+    """The T that minimises the NLL of softmax(logits / T).
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 9.
 
     Args:
         logits: float N×K; labels: int64 N.

@@ -16,7 +16,8 @@ def compute_metrics(
     """Everything the record keeps of a split.
 
     Macro means are over the classes that occur in `labels`; a class that does not occur has null scores, never 0.
-    NLL and ECE are of the calibrated probabilities softmax(logits / temperature), their `_uncalibrated` twins of softmax(logits).
+    NLL and ECE are of the calibrated probabilities softmax(logits / temperature), their `_uncalibrated` twins of
+    softmax(logits).
 
     Args:
         logits: float N×K; labels: int64 N, indices into class_names; temperature: T > 0.

@@ -42,8 +42,7 @@ def live(cfg: DictConfig) -> dict:
         raise FerLabError(
             "No model to ask: say model=<run>/export/model.onnx, after `python -m fer_lab.export run=<run>`."
         )
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot read, one sentence of ours says
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    _keep_quiet()
     console = Console()
     console.print(NOTICE, style="yellow", highlight=False)
 
@@ -70,6 +69,13 @@ def live(cfg: DictConfig) -> dict:
         highlight=False,
     )
     return {"seconds": seconds.stored, "withheld": seconds.withheld, "sink": store and Path(cfg.sink), **result}
+
+
+def _keep_quiet() -> None:
+    """No reports to the makers of ONNX Runtime (since 1.29), and no lines of OpenCV beside our one sentence."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported, which loading a model does
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _watch(source: Source, pipeline: Pipeline, seconds: summary.Summary, console: Console) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def load_weights(body: nn.Module, path: Path) -> None:
     if len(fitting) < _LEAST_MATCH * len(own):
         raise FerLabError(
             f"{path} fits {len(fitting)} of the backbone's {len(own)} tensors (missing or of another shape: "
-            f"{', '.join(missing[:4])} …; unexpected: {', '.join(unexpected[:4]) or 'none'}); choose the backbone it was made for."
+            f"{', '.join(missing[:4])} …; unexpected: {', '.join(unexpected[:4]) or 'none'}); "
+            "choose the backbone it was made for."
         )
     if missing or unexpected:
         warnings.warn(

@@ -48,7 +48,7 @@ def build_loss(cfg: DictConfig, data: FaceData) -> Loss:
     loss: Loss = build(cfg.loss, class_weights=tensor)
     if loss.needs_votes:
         raise FerLabError(
-            f"This loss needs vote distributions, data={data.meta['name']} has one label a face; use loss=cross_entropy."
+            f"This loss needs vote distributions, but {data.meta['name']} has one label a face; use loss=cross_entropy."
         )
     return loss
 

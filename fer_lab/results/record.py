@@ -1,4 +1,4 @@
-"""A run's folder and its record.json: its key, whether it is done, resumable or somebody else's, and what it measured."""
+"""A run's folder and its record.json: its key, whether it is done or resumable, and what it measured."""
 
 import ast
 import hashlib
@@ -109,31 +109,32 @@ class Run:
 
     def _meet(self, old: dict[str, Any] | None) -> None:
         """Decide between skipping, going on, starting over and refusing, by what lies in the folder."""
-        stale = bool(old) and old["code"] != self.record["code"]
-        over = self.cfg.rerun == "always" or (self.cfg.rerun == "stale" and stale)
         if self.cfg.rerun not in ("no", "stale", "always"):
             raise FerLabError(f"rerun={self.cfg.rerun} is unknown; use no, stale or always.")
-        if old and old["key"] != self.key and old["status"] != "failed" and not over:
-            raise FerLabError(self._refusal(old))
-        if old and old["key"] == self.key and not over and old["status"] != "failed":
-            self.finished = old["status"] == "completed"
-            self.record = old
-            if stale and not self.finished and self.code() not in old.get("resumed_with_code", []):
-                old.setdefault("resumed_with_code", []).append(self.code())
-            if self.finished:
-                return
-        elif old and (over or old["key"] != self.key):
-            _clear(self.folder)
-        self.record |= {"status": "running", "error": None}
+        if old:
+            code = self.record["code"]
+            over = self.cfg.rerun == "always" or (self.cfg.rerun == "stale" and old["code"] != code)
+            if over or (old["status"] == "failed" and old["key"] != self.key):
+                _clear(self.folder)
+            elif old["key"] != self.key:
+                raise FerLabError(self._refusal(old))
+            else:
+                self.record, self.finished = old, old["status"] == "completed"
+                if self.finished:
+                    return
+                self.record |= {"status": "running", "error": None}
+                if code not in [
+                    old["code"],
+                    *old.get("resumed_with_code", []),
+                ]:  # an interrupted row goes on, and says so
+                    old.setdefault("resumed_with_code", []).append(code)
         OmegaConf.save(self.cfg, self.folder / "config.yaml")
         self.save()
 
-    def code(self) -> str:
-        return code_fingerprint()
-
     def _refusal(self, old: dict[str, Any]) -> str:
         saved = self.folder / "config.yaml"
-        lines = difference(deciding_part(OmegaConf.load(saved)), deciding_part(self.cfg)) if saved.exists() else []  # type: ignore[arg-type]
+        before: Any = OmegaConf.load(saved) if saved.exists() else self.cfg
+        lines = difference(deciding_part(before), deciding_part(self.cfg))
         if old["data_hash"] != self.record["data_hash"]:
             lines.append(f"data: {old['data_hash']} -> {self.record['data_hash']}")
         return (

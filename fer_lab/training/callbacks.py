@@ -30,7 +30,7 @@ _COLUMNS = (
 
 
 class EpochSeed(Callback):
-    """Seed torch from (seed, epoch, process) as each epoch starts, so that dropout after a resume is what it would have been.
+    """Seed torch from (seed, epoch, process) as each epoch starts: a resumed run drops out the same units.
 
     Args:
         seed: of the run; first_epoch: of the stage, counted over the run.

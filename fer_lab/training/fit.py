@@ -23,7 +23,7 @@ class StageResult:
     """What a stage left behind.
 
     Attributes:
-        name, epochs: of the stage; best_epoch: counted over the run; score: the monitored value there, larger is better.
+        name, epochs: of the stage; best_epoch: counted over the run; score: the monitored value, larger is better.
         rows: history of the run up to its end.
     """
 

@@ -11,7 +11,7 @@ from fer_lab.training.wandb_run import WandbRun
 
 
 def build_loggers(cfg: DictConfig, key: str) -> list[Logger]:
-    """Build `cfg.logger`'s entries; one set to null is left out. The run's key is W&B's id, so that a resumed run goes on."""
+    """Build `cfg.logger`'s entries; one set to null is left out. The run's key is W&B's id: a resumed run goes on."""
     loggers: list[Logger] = [build(entry) for entry in (cfg.logger or {}).values() if entry]
     for logger in loggers:
         if isinstance(logger, WandbRun):

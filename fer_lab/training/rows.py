@@ -20,7 +20,8 @@ def check_row(cfg: DictConfig) -> None:
     """Refuse a config that cannot run, before any data is read.
 
     Raises:
-        FerLabError: a required key is missing, a component's key does not fit its signature, or a combination is unsupported.
+        FerLabError: a required key is missing, a component's key does not fit its signature, or a combination is
+            unsupported.
     """
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise FerLabError(f"{cfg.name}: {missing[0]} is required; add {missing[0]}=... to the command.")
@@ -55,9 +56,8 @@ class RowsCallback(Callback):
         statuses = [record["status"] if record else "not run" for record in records]
         if statuses:
             counted = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-            say(
-                f"[bold]{config.table.name}[/bold]: {counted}; the table: python -m fer_lab.tables sweep={config.table.name}"
-            )
+            name = config.table.name
+            say(f"[bold]{name}[/bold]: {counted}; the table: python -m fer_lab.tables sweep={name}")
         if self.broken or any(status != "completed" for status in statuses):
             sys.exit(1)
 

@@ -17,7 +17,7 @@ class Stage:
     """Epochs that train the same part of the network.
 
     Attributes:
-        name: folder of its checkpoints; epochs: at most so many; trains: the head, the head and the backbone's top, or all.
+        name: folder of its checkpoints; epochs: at most so many; trains: the head, head and backbone's top, or all.
         lr_factor: times the optimizer's lr; top_layers, top_fraction, from_block: what "top" is (see `two_stage`).
     """
 

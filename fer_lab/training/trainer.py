@@ -44,8 +44,8 @@ def build_trainer(
 ) -> L.Trainer:
     """Trainer that keeps `best.ckpt` and `last.ckpt` of a stage under `checkpoints`.
 
-    Keys that are not Lightning's (batch_size, channels_last, compile, num_threads, num_workers, max_epochs of all stages)
-    are read by `fer_lab.train`; they stand here so that a misspelt key of conf/trainer is refused.
+    Keys that are not Lightning's (batch_size, channels_last, compile, num_threads, num_workers, max_epochs of all
+    stages) are read by `fer_lab.train`; they stand here so that a misspelt key of conf/trainer is refused.
 
     Raises:
         FerLabError: `monitor` is unknown.

@@ -47,7 +47,7 @@ def test_a_row_can_null_one_step() -> None:
 
 def test_a_refused_step_is_named() -> None:
     steps = OmegaConf.create({"flip": {"_target_": "albumentations.HorizontalFlip", "p": 7}})
-    with pytest.raises(FerLabError, match="augment.steps.flip is refused"):
+    with pytest.raises(FerLabError, match=r"augment.steps.flip is refused"):
         Augmenter(steps)
 
 
@@ -97,7 +97,7 @@ def test_splits_keep_groups_whole_and_classes_in_proportion() -> None:
 
 
 def test_impossible_fractions() -> None:
-    with pytest.raises(FerLabError, match="multiples of 0.05"):
+    with pytest.raises(FerLabError, match=r"multiples of 0.05"):
         stratified_fractions(np.zeros(100), np.arange(100), (0.7, 0.2), seed=0)
     with pytest.raises(FerLabError, match="Only 5 groups"):
         stratified_fractions(np.zeros(100), np.arange(100) % 5, (0.5, 0.5), seed=0)

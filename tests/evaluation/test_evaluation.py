@@ -1,4 +1,4 @@
-"""Metrics against published implementations, calibration against a known temperature, and the door to the test split."""
+"""Metrics against published implementations, calibration against a known temperature, the test split's door."""
 
 import json
 import shutil

@@ -44,16 +44,16 @@ def test_a_filmed_class_becomes_seconds_and_a_small_group_is_withheld(live_cfg, 
     assert "FPS" in printed
 
 
-def test_the_model_sees_the_faces_not_the_frame(live_cfg, class_picture, tmp_path):
+def test_the_model_sees_the_faces(live_cfg, class_picture, tmp_path):
     # the same class, filmed darker: the stand-in model's happy follows the grey level of the crops
     happy = {}
-    for name, light in (("bright", 1.0), ("dark", 0.5)):
+    for name, light in (("bright", 1.0), ("dark", 0.6)):
         folder = tmp_path / name
         folder.mkdir()
         cv2.imwrite(str(folder / "0.png"), cv2.convertScaleAbs(class_picture(6), alpha=light))
         (second,) = live(live_cfg(f"source={folder}", "sink=null"))["seconds"]
         happy[name] = second.probabilities[EMOTIONS.index("happy")]
-    assert happy["bright"] > happy["dark"] + 0.1
+    assert happy["bright"] > 1.5 * happy["dark"]
 
 
 def test_min_group_is_a_switch_that_privacy_json_names(live_cfg, video, tmp_path):
@@ -112,10 +112,10 @@ def test_a_failure_in_the_middle_keeps_what_was_seen(live_cfg, video, tmp_path, 
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("live.purpose=null", r"live\.purpose=None is no purpose .* research \| safety \| medical \| demonstration"),
+        ("live.purpose=null", r"live\.purpose=None is no purpose .*<research \| safety \| medical \| demonstration>"),
         ("live.purpose=teaching", r"live\.purpose=teaching .*Article 5\(1\)\(f\)"),
         ("live.consent=null", r"live\.consent=None: say live\.consent=acknowledged once everyone in view"),
-        ("live.consent=yes", r"live\.consent=True: say live\.consent=acknowledged"),
+        ("live.consent=true", r"live\.consent=True: say live\.consent=acknowledged"),
         ("privacy.min_group=0", r"privacy\.min_group=0 must be at least 1"),
         ("model=null", r"No model to ask: say model="),
         ("source=nowhere.mp4", r"source=nowhere\.mp4 does not exist"),
@@ -140,17 +140,19 @@ def test_a_lesson_is_never_overwritten(live_cfg, video, tmp_path):
 #: Runs the real command and reports every file it opens for writing, folder it makes or renames, and socket it opens.
 AUDITED = """
 import os, runpy, sys
+import psutil
 touched = []
 def watch(event, args):
     if event == "open":
         writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         if isinstance(args[0], (str, bytes)) and (args[2] or 0) & writes:
             touched.append(os.path.relpath(os.fsdecode(args[0])))
-    elif event.startswith(("socket.", "subprocess.", "os.mkdir", "os.rename", "os.link", "os.symlink", "shutil.", "sqlite3.")):
+    elif event.startswith(("socket.", "subprocess.", "os.mkdir", "os.rename", "os.link", "os.symlink", "sqlite3.")):
         touched.append(f"{event} {args[0]}")
 sys.addaudithook(watch)
 runpy.run_module("fer_lab.live", run_name="__main__", alter_sys=True)
 print("TOUCHED", *sorted(set(touched)), sep="\\n")
+print("SOCKETS", psutil.Process().net_connections())
 print("HEAVY", sorted({"torch", "lightning", "pandas", "wandb"} & set(sys.modules)))
 """
 
@@ -169,7 +171,7 @@ def test_with_every_default_only_the_two_files_are_written_and_no_socket_is_open
         env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    touched = done.stdout.partition("TOUCHED\n")[2].partition("HEAVY")[0].splitlines()
+    touched = done.stdout.partition("TOUCHED\n")[2].partition("SOCKETS")[0].splitlines()
     files = [line for line in touched if " " not in line and line != os.path.relpath(os.devnull, tmp_path)]
     assert files == ["kept/privacy.json", "kept/summary.csv"]
     # Hydra makes its run folder, which stays empty
@@ -178,9 +180,9 @@ def test_with_every_default_only_the_two_files_are_written_and_no_socket_is_open
         "os.mkdir outputs",
         f"os.mkdir {tmp_path}/outputs",
     }
-    # and what native code may have written without an audit event
+    # and what native code may have written without an audit event, as ONNX Runtime's telemetry did
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == files
-    assert done.stdout.rstrip().endswith("HEAVY []")
+    assert done.stdout.endswith("\nSOCKETS []\nHEAVY []\n")
 
 
 def test_a_refusal_on_the_command_line_is_one_sentence(tmp_path):
@@ -195,6 +197,6 @@ def test_a_refusal_on_the_command_line_is_one_sentence(tmp_path):
 
 @pytest.mark.skipif(not (MEDIA.exists() and YUNET.exists()), reason="no videos in shared/media")
 def test_a_street_with_five_to_nine_faces(live_cfg, tmp_path):
-    result = live(live_cfg(f"source={MEDIA / 'street_5_to_9_faces.mp4'}", f"live.detector_file={YUNET}"))
+    result = live(live_cfg(f"source={MEDIA / 'street_5_to_9_faces.mp4'}", f"live.detector_file={YUNET}", "live.detector_width=640"))
     assert (result["frames"], result["withheld"], len(result["seconds"])) == (105, 0, 5)
     assert all(5 <= second.faces <= 9 for second in result["seconds"])

@@ -73,7 +73,7 @@ def test_every_backbone_gives_logits(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "keras_count"),
-    # paper B, table 1, from keras.applications; Keras' EfficientNetB0 has a Normalization layer of 7 numbers that timm has not
+    # paper B, table 1, from keras.applications; Keras' B0 has a Normalization layer of 7 numbers that timm has not
     [
         ("mobilenetv2_100", 2_257_984),
         ("efficientnet_b0", 4_049_571 - 7),
@@ -103,7 +103,7 @@ def test_layers_as_keras_counts_them(name: str, layers: int) -> None:
 
 
 def test_paper_a_head_has_its_size() -> None:
-    """MobileNetV2 alpha 0.5 with the paper's head and 7 classes is 1.04 M numbers, where the paper's 13.4 MB imply 3.3 M."""
+    """MobileNetV2 alpha 0.5 with the paper's head and 7 classes is 1.04 M numbers; its 13.4 MB imply 3.3 M."""
     head = 1280 * 2 + 1280 * 256 + 256 + 256 * 2 + 256 * 7 + 7
     assert sum(p.numel() for p in MLPHead(1280, 7, 256, 0.4).parameters()) == head
     described = describe_network(build("mobilenetv2_050", 64, "head=mlp256"), 48, 1)

@@ -1,4 +1,4 @@
-"""Runs through the functions the command line calls: determinism, resuming, skipping, refusing, failing, the test lock."""
+"""Runs through the functions the command line calls: determinism, resuming, refusing, failing, the test lock."""
 
 import json
 import os
@@ -26,7 +26,7 @@ OPENED: list[str] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def watch_files():
-    """Every file this process opens, by Python's own audit events (a hook can't be removed, so it is muted afterwards)."""
+    """Every file this process opens, by Python's audit events (a hook can't be removed: it is muted afterwards)."""
     watching = [True]
 
     def hook(event: str, arguments: tuple) -> None:

@@ -1,0 +1,31 @@
+"""Which run a command that comes after training works on."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from fer_lab.errors import FerLabError
+from fer_lab.results.record import read_record
+
+
+def find_run(cfg: DictConfig) -> Path:
+    """The folder `run=` names, or of the best completed run of the rows of `sweep=`, by macro-F1 on validation.
+
+    Raises FerLabError when neither is given, or none of the sweep's rows has a completed run under paths.outputs.
+    """
+    if cfg.run:
+        return Path(cfg.run)
+    if not cfg.table.rows:
+        raise FerLabError("say which run: run=outputs/<experiment>/seed<N>, or sweep=<table> for its best row")
+    scores = {}
+    for row in cfg.table.rows:
+        for path in sorted((Path(cfg.paths.outputs) / row).glob("seed*/record.json")):
+            record = read_record(path.parent)
+            if record is not None and record["status"] == "completed":
+                scores[path.parent] = record["metrics"]["validation"]["macro_f1"]
+    if not scores:
+        raise FerLabError(
+            f"no row of sweep={cfg.table.name} has a completed run under {cfg.paths.outputs}: "
+            f"run `python -m fer_lab.train sweep={cfg.table.name}` first"
+        )
+    return max(scores, key=scores.__getitem__)

@@ -1,4 +1,4 @@
-"""`python -m fer_lab.tables sweep=demo`: a sweep's run records as results.csv, timings.csv, table.md, .tex, report.html."""
+"""`python -m fer_lab.tables sweep=demo`: a sweep's records as csv, Markdown, LaTeX and one self-contained page."""
 
 import shutil
 from functools import cache

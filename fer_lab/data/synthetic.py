@@ -62,12 +62,12 @@ def generate_faces(samples: int, seed: int, size: int = 48) -> SyntheticFaces:
 
 def random_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
     """One person's way of showing an emotion: its action units at varying intensity, and traces of others."""
-    strength = rng.uniform(0.45, 1.0)
+    strength = rng.uniform(0.6, 1.0)
     units = dict.fromkeys(DRAWN, 0.0)
     for number in rng.choice(list(DRAWN), 3, replace=False):
-        units[int(number)] = rng.uniform(0, 0.3)
+        units[int(number)] = rng.uniform(0, 0.25)
     for number in ACTION_UNITS[emotion]:
-        units[number] = strength * rng.uniform(0.6, 1.2)
+        units[number] = strength * rng.uniform(0.7, 1.2)
     if emotion in ("happy", "disgust"):
         units[25] = strength * rng.uniform(0, 1)
     return units

@@ -57,20 +57,20 @@ class Identity:
 class Scene:
     """How the person is seen. Shifts are in sides of the face's square, rotation in degrees, tones in grey levels."""
 
-    rotation: float = _range(-14, 14)
-    shift_x: float = _range(-0.06, 0.06)
-    shift_y: float = _range(-0.06, 0.06)
-    scale: float = _range(0.95, 1.25)
+    rotation: float = _range(-9, 9)
+    shift_x: float = _range(-0.045, 0.045)
+    shift_y: float = _range(-0.045, 0.045)
+    scale: float = _range(1.0, 1.2)
     yaw: float = _range(-1, 1)  # inner features move, the outline stays; 1 looks like 20 degrees
     pitch: float = _range(-1, 1)
     gaze: float = _range(-1, 1)
-    background: float = _range(20, 230)
+    background: float = _range(20, 200)
     light_angle: float = _range(0, 2 * np.pi)
-    light: float = _range(0, 0.45)  # strength of the linear gradient, 0 is even
-    contrast: float = _range(0.65, 1.15)
+    light: float = _range(0, 0.35)  # strength of the linear gradient, 0 is even
+    contrast: float = _range(0.75, 1.15)
     brightness: float = _range(-35, 35)
     blur: float = _range(0, 0.7)  # standard deviation in 1/48 of the face's square
-    noise: float = _range(2, 10)  # standard deviation in grey levels
+    noise: float = _range(2, 8)  # standard deviation in grey levels
     occlusion: float = _range(0, 1)  # above .88 a bar (hand, scarf, strand of hair) covers a part
 
 

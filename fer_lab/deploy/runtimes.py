@@ -131,7 +131,7 @@ class TorchClassifier(Classifier):
             torch.set_num_threads(self.threads)
         try:
             with torch.inference_mode():
-                logits = self.network(torch.from_numpy(faces)).float()
+                logits = self.network(torch.tensor(faces)).float()
                 probabilities = torch.softmax(logits / self.metadata.temperature, dim=-1)
         finally:
             if before != self.threads:

@@ -174,6 +174,33 @@ class Deployed:
         return f"{self.runtime} {self.precision}"
 
 
+@dataclass(frozen=True)
+class SpeedPoint:
+    """A row in one runtime and precision, averaged over the seeds benchmarked: ms a face and accuracy (0-1)."""
+
+    row: str
+    label: str
+    latency_ms: float
+    accuracy: float
+
+
+def speed_points(entries: Sequence[Deployed]) -> list[SpeedPoint]:
+    """Benchmarked entries as points of accuracy against latency; without an accuracy there is no point."""
+    groups: dict[tuple[str, str], list[Deployed]] = {}
+    for entry in entries:
+        if entry.timing and entry.validation.get("accuracy") is not None:
+            groups.setdefault((entry.run.row, entry.label), []).append(entry)
+    return [
+        SpeedPoint(
+            row,
+            label,
+            math.fsum(entry.timing["latency_ms_median"] for entry in group) / len(group),
+            math.fsum(entry.validation["accuracy"] for entry in group) / len(group),
+        )
+        for (row, label), group in groups.items()
+    ]
+
+
 def deployed(results: Results) -> list[Deployed]:
     """Exported files joined with their benchmark entries (batch 1), in the order of rows and seeds.
 
@@ -190,3 +217,11 @@ def deployed(results: Results) -> list[Deployed]:
             parity, validation = file.get("parity") or {}, file.get("validation") or own
             found.append(Deployed(run, runtime, precision, size, parity, validation, timing))
     return found
+
+
+def fastest_export(results: Results, row: Row) -> Deployed | None:
+    """The benchmarked export of a row with the lowest median latency."""
+    timed = [
+        entry for entry in deployed(results) if entry.run in row.runs and entry.timing and entry.runtime != "torch"
+    ]
+    return min(timed, key=lambda entry: entry.timing["latency_ms_median"], default=None)

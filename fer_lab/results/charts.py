@@ -7,14 +7,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from fer_lab.results.aggregate import Deployed, Spread, pareto_front
-from fer_lab.results.plots import HEAT, INK, MUTED, PALETTE, RULE, new_figure, styled
+from fer_lab.results.aggregate import SpeedPoint, Spread, pareto_front
+from fer_lab.results.plots import HEAT, INK, MUTED, PALETTE, RULE, WHITE_FROM, new_figure, styled
 
 #: More rows than colours: bars give way to a heat map.
 MOST_BARS = len(PALETTE)
 _MARKERS = "osD^vP*X"
+_DOTTED, _DASHED = (0, (2, 3)), (0, (4, 3))
 
 
 def row_colour(index: int) -> str:
@@ -34,7 +35,7 @@ def class_f1_figure(scores: dict[str, list[Spread | None]], class_names: Sequenc
     if len(scores) > MOST_BARS:
         return _class_f1_heat(scores, class_names)
     bar = 0.8 / len(scores)
-    figure, (axes,) = new_figure(4.6, 0.6 + len(class_names) * max(0.15 * len(scores) + 0.12, 0.3))
+    figure, (axes,) = new_figure(4.2, 0.6 + len(class_names) * max(0.15 * len(scores) + 0.12, 0.3))
     for index, (spreads, colour) in enumerate(zip(scores.values(), colours, strict=True)):
         for position, value in enumerate(spreads):
             if value is None:
@@ -44,7 +45,7 @@ def class_f1_figure(scores: dict[str, list[Spread | None]], class_names: Sequenc
             if value.sd is not None:
                 axes.plot([value.mean - value.sd, value.mean + value.sd], [y, y], color=INK, linewidth=0.8)
             end = value.mean + (value.sd or 0)
-            axes.text(end + 0.012, y, f"{value.mean:.2f}", va="center", size=7, color=MUTED)
+            axes.text(end + 0.012, y, f"{value.mean:.2f}", va="center", size=8, color=MUTED)
     axes.set_yticks(range(len(class_names)), class_names, color=INK)
     axes.tick_params(length=0)
     axes.set(xlim=(0, 1.08), ylim=(len(class_names) - 0.5, -0.5), xlabel="F1")
@@ -61,7 +62,7 @@ def _class_f1_heat(scores: dict[str, list[Spread | None]], class_names: Sequence
     axes.pcolormesh(table, cmap=HEAT, vmin=0, vmax=1, edgecolors=RULE, linewidth=0.4)
     for (row, column), value in np.ndenumerate(table):
         if not np.isnan(value):
-            colour = "#ffffff" if value >= 0.7 else INK
+            colour = "#ffffff" if value >= WHITE_FROM else INK
             axes.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center", color=colour, size=8)
     axes.set_xticks(np.arange(len(class_names)) + 0.5, class_names, rotation=40, ha="left", rotation_mode="anchor")
     axes.set_yticks(np.arange(len(scores)) + 0.5, list(scores), color=INK)
@@ -97,7 +98,7 @@ def learning_figure(histories: Sequence[list[dict[str, Any]]], title: str = "") 
                 marker="o" if alone else "", markersize=4, label=None if number else label,
             )  # fmt: skip
             for end in stage_ends(history):
-                axes.axvline(end + 0.5, color=MUTED, linewidth=0.7, linestyle=(0, (2, 3)))
+                axes.axvline(end + 0.5, color=MUTED, linewidth=0.7, linestyle=_DOTTED)
     loss.set_ylabel("loss")
     loss.legend(loc="best")
     score.set(ylabel="macro-F1", xlabel="epoch")
@@ -114,26 +115,26 @@ def stage_ends(history: Sequence[dict[str, Any]]) -> list[int]:
 
 
 @styled
-def latency_figure(entries: Sequence[Deployed], row_numbers: dict[str, int]) -> Figure:
+def latency_figure(points: Sequence[SpeedPoint], row_numbers: dict[str, int]) -> Figure:
     """Validation accuracy against latency: colour is the row, shape the runtime, the line the Pareto front.
 
     Args:
-        entries: with `validation.accuracy` (0-1) and `timing.latency_ms_median` (ms).
+        points: at least one.
         row_numbers: row name to its number in the table, from 1; written beside points of the front.
     """
-    figure, (axes,) = new_figure(4.6, 3.5)
-    labels = list(dict.fromkeys(entry.label for entry in entries))
-    points = [(entry.timing["latency_ms_median"], entry.validation["accuracy"]) for entry in entries]
-    front = pareto_front(points)
-    steps = np.array([points[i] for i in front])
-    axes.step(steps[:, 0], steps[:, 1], where="post", color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-    for entry, point in zip(entries, points, strict=True):
-        colour = row_colour(row_numbers[entry.run.row] - 1)
-        axes.plot(*point, _MARKERS[labels.index(entry.label) % len(_MARKERS)], color=colour, markersize=7)
+    figure, (axes,) = new_figure(4.2, 3.5)
+    labels = list(dict.fromkeys(point.label for point in points))
+    where = [(point.latency_ms, point.accuracy) for point in points]
+    front = pareto_front(where)
+    steps = np.array([where[i] for i in front])
+    axes.step(steps[:, 0], steps[:, 1], where="post", color=MUTED, linewidth=0.9, linestyle=_DASHED, zorder=1)
+    for point, at in zip(points, where, strict=True):
+        colour = row_colour(row_numbers[point.row] - 1)
+        axes.plot(*at, _MARKERS[labels.index(point.label) % len(_MARKERS)], color=colour, markersize=7)
     for i in front:
-        number = str(row_numbers[entries[i].run.row])
-        axes.annotate(number, points[i], (-5, 5), textcoords="offset points", ha="right", size=8, weight="bold")
-    _latency_axis(axes, [x for x, _ in points])
+        number = str(row_numbers[points[i].row])
+        axes.annotate(number, where[i], (-5, 4), textcoords="offset points", ha="right", size=8, weight="bold")
+    _latency_axis(axes, [latency for latency, _ in where])
     axes.margins(0.12, 0.16)
     axes.set(xlabel="latency a face, ms (median, one thread)", ylabel="validation accuracy")
     axes.grid(visible=True)
@@ -141,7 +142,7 @@ def latency_figure(entries: Sequence[Deployed], row_numbers: dict[str, int]) -> 
         Line2D([], [], marker=_MARKERS[i % len(_MARKERS)], linestyle="", color=MUTED, label=label)
         for i, label in enumerate(labels)
     ]
-    shapes.append(Line2D([], [], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), label="Pareto front"))
+    shapes.append(Line2D([], [], color=MUTED, linewidth=0.9, linestyle=_DASHED, label="Pareto front"))
     figure.legend(handles=shapes, loc="outside lower center", ncols=2)
     return figure
 
@@ -149,6 +150,7 @@ def latency_figure(entries: Sequence[Deployed], row_numbers: dict[str, int]) -> 
 def _latency_axis(axes: Axes, latencies: Sequence[float]) -> None:
     """Logarithmic when the slowest takes more than eight times as long as the fastest, with plain figures."""
     if max(latencies) > 8 * min(latencies):
-        axes.set_xscale("log", subs=(2, 5))
-        for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            formatter(ScalarFormatter())
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -22,7 +22,7 @@ _HEAT = "#0067a3"
 #: One hue from transparent to full, so that an empty cell is the page's own colour in light and in dark.
 HEAT = LinearSegmentedColormap.from_list("heat", [(*matplotlib.colors.to_rgb(_HEAT), a) for a in (0.0, 1.0)])
 #: Above this share a cell is dark enough for white figures on a light page.
-_WHITE_FROM = 0.7
+WHITE_FROM = 0.8
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"} | {
     colour: f"var(--c{index})" for index, colour in enumerate(PALETTE)
 }
@@ -78,16 +78,14 @@ def confusion_figure(counts: Sequence[Sequence[int]], class_names: Sequence[str]
     axes.pcolormesh(share, cmap=HEAT, vmin=0, vmax=1, edgecolors=RULE, linewidth=0.4)
     for (true, predicted), number in np.ndenumerate(table):
         if number:
-            colour = "#ffffff" if share[true, predicted] >= _WHITE_FROM else INK
+            colour = "#ffffff" if share[true, predicted] >= WHITE_FROM else INK
             at = (predicted + 0.5, true + 0.5)
             weight = "bold" if true == predicted else "normal"
             axes.annotate(
                 f"{number:,}", at, (0, 1.5), textcoords="offset points", ha="center", color=colour, weight=weight
             )
-            percent = f"{100 * share[true, predicted]:.0f} %"
-            axes.annotate(
-                percent, at, (0, -2), textcoords="offset points", ha="center", va="top", color=colour, size=6.5
-            )
+            percent = f"{100 * share[true, predicted]:.0f}%"
+            axes.annotate(percent, at, (0, -2), textcoords="offset points", ha="center", va="top", color=colour, size=7)
     ticks = np.arange(len(class_names)) + 0.5
     axes.set_xticks(ticks, class_names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(ticks, class_names)
@@ -137,7 +135,7 @@ def reliability_figure(
     axes.grid(visible=True)
     axes.legend(loc="upper left", handlelength=2.2)
     strip.set(xlabel="confidence", ylabel="faces")
-    strip.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    strip.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
     strip.locator_params(axis="y", nbins=2)
     axes.set_title(title)
     return figure

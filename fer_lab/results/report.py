@@ -7,10 +7,21 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from fer_lab.results.aggregate import METRICS, SIZES, Line, best_row, deployed, headings, lines, spread
-from fer_lab.results.charts import class_f1_figure, latency_figure, learning_figure, row_colour, stage_ends
+from fer_lab.results.aggregate import (
+    METRICS,
+    SIZES,
+    Line,
+    best_row,
+    deployed,
+    fastest_export,
+    headings,
+    lines,
+    speed_points,
+    spread,
+)
+from fer_lab.results.charts import MOST_BARS, class_f1_figure, latency_figure, learning_figure, row_colour, stage_ends
 from fer_lab.results.collect import COMPLETED, Results, Row, Run
 from fer_lab.results.plots import confusion_figure, reliability_figure, to_svg
 from fer_lab.results.words import caption, summary, unique
@@ -26,6 +37,7 @@ def write_report(results: Results, path: Path) -> Path:
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["breakable"] = _breakable
     path.parent.mkdir(parents=True, exist_ok=True)
     page = environment.get_template("report.html.j2").render(context(results))
     path.write_text(page, encoding="utf-8", newline="\n")
@@ -49,6 +61,7 @@ def context(results: Results) -> dict[str, Any]:
         "hint": _hint,
         "caption": caption(results),
         "class_f1": _class_f1(measured, numbers),
+        "bars": len(measured) <= MOST_BARS,
         "confusions": [_confusion(row) for row in measured],
         "reliability": [_reliability(row) for row in measured],
         "learning": [part for row in measured if (part := _learning(row))],
@@ -60,6 +73,11 @@ def context(results: Results) -> dict[str, Any]:
         "runs": [run for row in results.rows for run in row.runs],
         "COMPLETED": COMPLETED,
     }
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after its underscores and slashes."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>").replace("/", "/<wbr>"))
 
 
 def _hint(line: Line) -> str:
@@ -79,9 +97,7 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
             note = "one seed" if value.sd is None else f"± {value.sd:.3f} over {value.n} seeds"
             tiles.append((metric.title, f"{value.mean:.3f}", note))
     tiles.append((SIZES[0].title, SIZES[0].text(best), f"{SIZES[2].text(best)} MB checkpoint"))
-    timed = [d for d in deployed(results) if d.run.row == best.name and d.timing and d.runtime != "torch"]
-    if timed:
-        fastest = min(timed, key=lambda d: d.timing["latency_ms_median"])
+    if fastest := fastest_export(results, best):
         tiles.append(("Fastest export, ms a face", f"{fastest.timing['latency_ms_median']:.2f}", fastest.label))
     return tiles
 
@@ -99,7 +115,9 @@ def _class_f1(rows: Sequence[Row], numbers: dict[str, int]) -> Markup | None:
     for row in rows:
         entries = [run.record["metrics"][_split(row)]["per_class"] for run in row.completed]
         per_class = [[entry[name]["f1"] for entry in entries if name in entry] for name in names]
-        scores[row.name] = [spread([value for value in values if value is not None]) for values in per_class]
+        scores[f"{numbers[row.name]} {row.name}"] = [
+            spread([value for value in values if value is not None]) for values in per_class
+        ]
     figure = class_f1_figure(scores, names, [row_colour(numbers[row.name] - 1) for row in rows])
     return Markup(to_svg(figure, "F1 of each emotion, a bar a row"))
 
@@ -157,8 +175,8 @@ def _learning(row: Row) -> dict[str, Any] | None:
 
 
 def _latency(results: Results, numbers: dict[str, int]) -> Markup | None:
-    timed = [entry for entry in deployed(results) if entry.timing and "accuracy" in entry.validation]
-    return Markup(to_svg(latency_figure(timed, numbers), "Validation accuracy against latency")) if timed else None
+    points = speed_points(deployed(results))
+    return Markup(to_svg(latency_figure(points, numbers), "Validation accuracy against latency")) if points else None
 
 
 def _first_of_each_data(results: Results) -> list[Run]:

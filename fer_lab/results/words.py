@@ -1,25 +1,11 @@
 """What a table says in plain sentences: the report's summary, the caption, and what to be careful about."""
 
-from fer_lab.results.aggregate import SELECTION, Spread, best_row, deployed, paired_difference, spread
+from fer_lab.results.aggregate import SELECTION, Spread, best_row, fastest_export, paired_difference, spread
 from fer_lab.results.collect import COMPLETED, Results, Row
 
 #: Seeds from which on the project calls a difference significant at all.
 ENOUGH_SEEDS = 5
-_SMALL_NUMBERS = (
-    "no",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-)
+_SMALL_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def count(number: int, noun: str) -> str:
@@ -45,17 +31,19 @@ def summary(results: Results) -> list[str]:
     lead = "It reaches" if len(results.rows) == 1 else f"The best, {best.name}, reaches"
     seeds = "a single seed" if score.n == 1 else f"mean ± standard deviation over {count(score.n, 'seed')}"
     sentences.append(
-        f"{lead} a macro-F1 of {score.text()} on the validation faces of {record['data']['name']} ({seeds}); "
-        "macro-F1 averages over the emotions, so rare ones count as much as frequent ones, and 1 is perfect."
+        f"{lead} a macro-F1 of {score.text()} on the validation faces of the data set {record['data']['name']} "
+        f"({seeds}). Macro-F1 averages over the emotions, so rare ones count as much as frequent ones; 1 is perfect."
     )
     sentences += _against_baseline(results, best, score)
     if accuracy := spread(best.values("test", "accuracy")):
         sentences.append(
-            f"On test faces, by which nothing was chosen, it names {100 * accuracy.mean:.1f} % correctly "
-            f"(always guessing the most frequent emotion: {100 * _majority_share(best):.1f} %)."
+            f"On test faces, by which nothing was chosen, it names {100 * accuracy.mean:.1f}% correctly "
+            f"(always guessing the most frequent emotion: {100 * _majority_share(best):.1f}%)."
         )
-    if sentence := _smallest_export(results, best):
-        sentences.append(sentence)
+    if export := fastest_export(results, best):
+        size = "" if export.bytes is None else f"is a file of {export.bytes / 1e6:.2f} MB and "
+        milliseconds = export.timing["latency_ms_median"]
+        sentences.append(f"Exported ({export.label}), it {size}takes {milliseconds:.2f} ms a face on one CPU thread.")
     missing = [f"{row.name} ({row.word})" for row in results.rows if row.word != COMPLETED]
     if missing:
         sentences.append(f"Without a result: {', '.join(missing)}.")
@@ -67,13 +55,17 @@ def _against_baseline(results: Results, best: Row, score: Spread) -> list[str]:
     if len(results.rows) == 1:
         return ["There is nothing to compare it with yet.", *_few_seeds(score.n, "a repeat may come out differently")]
     if best is baseline:
-        return ["That is the baseline: no other row is better.", *_few_seeds(score.n, "the order may be chance")]
+        return [
+            "It is the baseline itself: no other row scores higher.",
+            *_few_seeds(score.n, "the order may be chance"),
+        ]
     gain = paired_difference(best, baseline, *SELECTION)
     if gain is None:
         why = "shares no seed with it" if baseline.completed else f"is {baseline.word}"
         return [f"How much it gains cannot be said: the baseline {baseline.name} {why}."]
     over = "on the one seed both have" if gain.n == 1 else f"over the {count(gain.n, 'seed')} both have"
-    sentence = f"Against the baseline {baseline.name} that is {gain.mean:+.3f} {over}".replace(" -0", " −0")
+    direction = "more" if gain.mean >= 0 else "less"
+    sentence = f"It scores {abs(gain.mean):.3f} {direction} than the baseline {baseline.name}, {over}"
     if gain.sd is not None and abs(gain.mean) <= gain.sd:
         sentence += ", no more than the difference itself varies from seed to seed"
     return [f"{sentence}.", *_few_seeds(gain.n, "the difference may be chance")]
@@ -90,17 +82,6 @@ def _few_seeds(seeds: int, consequence: str) -> list[str]:
 def _majority_share(row: Row) -> float:
     supports = [entry["support"] for entry in row.completed[0].record["metrics"]["test"]["per_class"].values()]
     return max(supports) / sum(supports)
-
-
-def _smallest_export(results: Results, best: Row) -> str:
-    timed = [d for d in deployed(results) if d.run.row == best.name and d.timing and d.bytes and d.runtime != "torch"]
-    if not timed:
-        return ""
-    fastest = min(timed, key=lambda d: d.timing["latency_ms_median"])
-    return (
-        f"Exported for {fastest.label}, it is a file of {fastest.bytes / 1e6:.2f} MB and takes "  # type: ignore[operator]
-        f"{fastest.timing['latency_ms_median']:.2f} ms a face on one CPU thread."
-    )
 
 
 def caption(results: Results) -> list[str]:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from fer_lab.results.aggregate import METRICS, SIZES, deployed, headings, lines
@@ -138,15 +139,18 @@ def latex_escape(text: str) -> str:
 
 def terminal(results: Results, width: int) -> Table:
     """The table for a terminal of `width` columns; a narrow one gets the metrics only."""
-    table = Table(title=results.title, caption=" ".join(cautions(results)), title_style="bold", header_style="bold")
+    table = Table(title=results.title, caption=" ".join(cautions(results)), box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("row", overflow="fold")
     words, titles = len(results.differing_choices()), headings(results)
     shown = range(len(titles) if width >= _WIDE else 0) or range(words, len(titles) - len(SIZES))
     for i in shown:
-        table.add_column(titles[i], justify="left" if i < words else "right")
+        table.add_column(titles[i].replace(" ", "\n"), justify="left" if i < words else "right")
     for line in lines(results):
         cells = [line.cells[i] for i in shown]
-        texts = [text if number or i < words else f"[yellow]{text}[/]" for i, (text, number) in zip(shown, cells, strict=True)]
+        texts = [
+            text.replace(" ± ", "\n± ") if number or i < words else f"[yellow]{text}[/]"
+            for i, (text, number) in zip(shown, cells, strict=True)
+        ]
         table.add_row(line.row.name + (" ★" if line.best else ""), *texts, style="bold" if line.best else None)
     return table
 

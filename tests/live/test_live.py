@@ -197,6 +197,10 @@ def test_a_refusal_on_the_command_line_is_one_sentence(tmp_path):
 
 @pytest.mark.skipif(not (MEDIA.exists() and YUNET.exists()), reason="no videos in shared/media")
 def test_a_street_with_five_to_nine_faces(live_cfg, tmp_path):
-    result = live(live_cfg(f"source={MEDIA / 'street_5_to_9_faces.mp4'}", f"live.detector_file={YUNET}", "live.detector_width=640"))
+    result = live(
+        live_cfg(
+            f"source={MEDIA / 'street_5_to_9_faces.mp4'}", f"live.detector_file={YUNET}", "live.detector_width=640"
+        )
+    )
     assert (result["frames"], result["withheld"], len(result["seconds"])) == (105, 0, 5)
     assert all(5 <= second.faces <= 9 for second in result["seconds"])

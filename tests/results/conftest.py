@@ -65,7 +65,8 @@ def make_record(row: str, seed: int, recall: float = 0.75, **changes: Any) -> di
         split: metrics_of(confusion_matrix(SUPPORTS[split], recall, rng), 0.12) for split in ("validation", "test")
     }
     record = {
-        "schema": 1, "status": "completed", "error": None, "key": f"{row[-6:]}{seed}".encode().hex()[:16].ljust(16, "0"),
+        "schema": 1, "status": "completed", "error": None,
+        "key": f"{row[-6:]}{seed}".encode().hex()[:16].ljust(16, "0"),
         "config_hash": f"{row}-{seed}", "data_hash": "5e1d" * 4, "parent_key": None, "experiment": row, "variant": "",
         "seed": seed, "table": "demo", "choices": {}, "epochs": 8, "best_epoch": 7,
         "metrics": {"train": {"loss": 0.7}, **metrics},
@@ -93,12 +94,21 @@ def write_history(folder: Path, recall: float, seed: int) -> None:
     """Eight epochs in two stages, approaching `recall`."""
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow("epoch stage lr train_loss validation_loss validation_accuracy validation_macro_f1 seconds".split())
+        writer.writerow(
+            [
+                "epoch",
+                "stage",
+                "lr",
+                *(f"validation_{m}" for m in ("loss", "accuracy", "macro_f1")),
+                "train_loss",
+                "seconds",
+            ]
+        )
         for epoch in range(8):
             reached = recall * (1 - 0.6 ** (epoch + 1 + seed / 3))
             stage = "head" if epoch < 3 else "top"
             writer.writerow(
-                [epoch, stage, 1e-3, 2 - 1.8 * reached, 2 - 1.6 * reached, reached, reached - 0.03, 3.9 + seed / 10]
+                [epoch, stage, 1e-3, 2 - 1.6 * reached, reached, reached - 0.03, 2 - 1.8 * reached, 3.9 + seed / 10]
             )
 
 
@@ -125,7 +135,11 @@ def export_of(record: dict[str, Any]) -> dict[str, Any]:
 
 def benchmark_of(slower: float = 1.0) -> dict[str, Any]:
     """Latencies of eager torch and both ONNX files."""
-    measured = (("torch", "fp32", 118_220, 2.4), ("onnxruntime", "fp32", 121_300, 0.21), ("onnxruntime", "int8", 48_100, 0.16))
+    measured = (
+        ("torch", "fp32", 118_220, 2.4),
+        ("onnxruntime", "fp32", 121_300, 0.21),
+        ("onnxruntime", "int8", 48_100, 0.16),
+    )
     entries = [
         {
             "runtime": runtime, "precision": precision, "file": "model", "bytes": size, "load_ms": 12.0, "threads": 1,

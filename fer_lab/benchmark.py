@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -74,16 +75,16 @@ def _show(run: Path, entries: list[dict[str, Any]], hardware: dict[str, Any]) ->
     caption = (
         f"{hardware['cpu']}, threads {first['threads']}, batch {first['batch']}, medians of {first['rounds']} rounds"
     )
-    table = Table(title=f"Latency of {run}", caption=caption)
-    columns = ("file", "size, KB", "load, ms", "first, ms", "median, ms", "p95, ms", "FPS", "× torch", "× ONNX FP32")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "file" else "right")
+    table = Table(title=f"Latency of {run}, ms", caption=caption, box=SIMPLE)
+    table.add_column("file", no_wrap=True)
+    for name in ("KB", "load", "first", "median", "p95", "FPS", "× torch", "× ONNX FP32"):
+        table.add_column(name, justify="right")
     medians = {(entry["runtime"], entry["precision"]): entry["latency_ms_median"] for entry in entries}
     for entry in entries:
         own = entry["latency_ms_median"]
         ratios = (f"{medians[base] / own:.2f}" for base in (("torch", "fp32"), ("onnxruntime", "fp32")))
         times = (f"{entry[key]:.2f}" for key in ("load_ms", "first_ms", "latency_ms_median", "latency_ms_p95"))
-        table.add_row(entry["file"], f"{entry['bytes'] / 1000:.0f}", *times, f"{entry['fps']:.0f}", *ratios)
+        table.add_row(Path(entry["file"]).name, f"{entry['bytes'] / 1000:.0f}", *times, f"{entry['fps']:.0f}", *ratios)
     Console().print(table)
 
 

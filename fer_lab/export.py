@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -97,13 +98,15 @@ def _prove(path: Path, precision: str, validation: FaceSplit, faces: Any, expect
 
 
 def _show(folder: Path, trained: dict[str, Any], files: dict[str, dict[str, Any]]) -> None:
-    table = Table(title=f"Exported to {folder}", caption="scores on the validation split; parity against torch")
-    for name in ("file", "size, KB", "max. difference", "same top-1", *SHOWN):
-        table.add_column(name, justify="left" if name == "file" else "right")
-    table.add_row("torch", "", "", "", *(f"{trained[name]:.4f}" for name in SHOWN))
+    caption = "Scores on the validation split; probability differences against torch"
+    table = Table(title=f"Exported to {folder}", caption=caption, box=SIMPLE)
+    table.add_column("file", no_wrap=True)
+    for name in ("KB", "max diff", "top-1 same", "accuracy", "macro-F1", "ECE"):
+        table.add_column(name, justify="right")
+    table.add_row("torch", "", "", "", *(f"{trained[name]:.4f}" for name in SHOWN[:3]))
     for entry in files.values():
         agreement = (f"{entry['bytes'] / 1000:.0f}", f"{entry['parity']['max']:.1e}", f"{entry['parity']['top1']:.1%}")
-        table.add_row(entry["file"], *agreement, *(f"{entry['validation'][name]:.4f}" for name in SHOWN))
+        table.add_row(entry["file"], *agreement, *(f"{entry['validation'][name]:.4f}" for name in SHOWN[:3]))
     Console().print(table)
 
 

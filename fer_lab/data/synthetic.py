@@ -27,6 +27,7 @@ ACTION_UNITS: dict[str, tuple[int, ...]] = {
 #: Shares of the classes in FER2013, in the order of EMOTIONS.
 SHARES = (0.139, 0.015, 0.143, 0.251, 0.168, 0.111, 0.173)
 FACES_PER_SUBJECT = 3
+_FAINTEST = {"sad": 0.3, "angry": 0.7}
 EASE_SECONDS = 0.4
 _GOLDEN = (5**0.5 - 1) / 2
 _IDENTITY, _FACE, _CLASSES, _VIDEO = range(4)  # streams of random numbers under one seed
@@ -61,16 +62,21 @@ def generate_faces(samples: int, seed: int, size: int = 48) -> SyntheticFaces:
 
 
 def random_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
-    """One person's way of showing an emotion: its action units at varying intensity, and traces of others."""
-    strength = rng.uniform(0.6, 1.0)
-    units = dict.fromkeys(DRAWN, 0.0)
-    for number in rng.choice(list(DRAWN), 3, replace=False):
-        units[int(number)] = rng.uniform(0, 0.25)
+    """One moment of an emotion: its action units at varying intensity (0..1), and faint traces of two others.
+
+    As in life, sadness can be so slight that it looks neutral, and fear whose brows (AU4) and mouth (AU20) are little
+    strained looks like surprise.
+    """
+    units = {int(number): rng.uniform(0, 0.2) for number in rng.choice(list(DRAWN), 2, replace=False)}
+    strength = rng.uniform(_FAINTEST.get(emotion, 0.6), 1.0)
     for number in ACTION_UNITS[emotion]:
-        units[number] = strength * rng.uniform(0.7, 1.2)
+        units[number] = strength * rng.uniform(0.8, 1.2)
+    if emotion == "fear":
+        units[4] *= rng.uniform(0.2, 1)
+        units[20] *= rng.uniform(0.2, 1)
     if emotion in ("happy", "disgust"):
         units[25] = strength * rng.uniform(0, 1)
-    return units
+    return {number: min(intensity, 1.0) for number, intensity in units.items()}
 
 
 def render_face(

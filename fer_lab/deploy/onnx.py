@@ -20,7 +20,8 @@ def trace(network: nn.Module, face_shape: tuple[int, int, int]) -> onnx.ModelPro
     network: takes uint8 N×H×W×C, gives float32 N×K; it is copied, set to eval and exported on the CPU.
     face_shape: H, W, C of the native face. torch.export's optimiser folds each BatchNorm into its convolution.
     """
-    network = copy.deepcopy(network).cpu().eval()
+    # Contiguous: weights left in channels_last by training would put gathers into the graph.
+    network = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format).eval()
     # Two faces: torch.export specialises the graph to a batch of one if it sees a batch of one.
     example = torch.zeros((2, *face_shape), dtype=torch.uint8)
     with warnings.catch_warnings():

@@ -106,7 +106,9 @@ class StaticInt8:
             # Its optimiser is left out: it would break HardSwish up, and the graph comes optimised from the exporter.
             quant_pre_process(raw, prepared, skip_optimization=True)
             reference = onnx.load(prepared)
-            float_nodes = preprocessing_nodes(reference)
+            # A BatchNormalization that no convolution took up (a head's) has no integer kernel.
+            unfolded = [node.name for node in reference.graph.node if node.op_type == "BatchNormalization"]
+            float_nodes = preprocessing_nodes(reference) + unfolded
             if self.float_stem:
                 float_nodes.append(first_convolution(reference).name)
             quantize_static(

@@ -15,6 +15,8 @@ from fer_lab.results.plots import HEAT, INK, MUTED, PALETTE, RULE, WHITE_FROM, n
 #: More rows than colours: bars give way to a heat map.
 MOST_BARS = len(PALETTE)
 _MARKERS = "osD^vP*X"
+#: Accuracy axis at least this long, so that hairline differences look like what they are.
+_LEAST_SPAN = 0.05
 _DOTTED, _DASHED = (0, (2, 3)), (0, (4, 3))
 
 
@@ -136,6 +138,8 @@ def latency_figure(points: Sequence[SpeedPoint], row_numbers: dict[str, int]) ->
         axes.annotate(number, where[i], (-5, 4), textcoords="offset points", ha="right", size=8, weight="bold")
     _latency_axis(axes, [latency for latency, _ in where])
     axes.margins(0.12, 0.16)
+    middle, half = sum(axes.get_ylim()) / 2, max(np.ptp(axes.get_ylim()), _LEAST_SPAN) / 2
+    axes.set_ylim(middle - half, middle + half)
     axes.set(xlabel="latency a face, ms (median, one thread)", ylabel="validation accuracy")
     axes.grid(visible=True)
     shapes = [

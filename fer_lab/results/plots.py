@@ -115,25 +115,29 @@ def reliability_figure(
         ece_before: expected calibration error before, named in the legend when given.
         ece_after: the same after.
     """
-    figure, (axes, strip) = new_figure(3.9, 3.8, rows=2, height_ratios=(4, 1), sharex=True)
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), label="perfectly calibrated")
+    figure, (axes, strip) = new_figure(3.9, 4.0, rows=2, height_ratios=(4, 1), sharex=True)
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), label="perfect")
     parts = (
-        (reliability_before, "before", ece_before, PALETTE[1], "o--", -1),
-        (reliability_after, "after", ece_after, PALETTE[0], "s-", 1),
+        (reliability_before, "before", ece_before, PALETTE[1], "o", -1),
+        (reliability_after, "after", ece_after, PALETTE[0], "s", 1),
     )
-    for bins, name, ece, colour, style, side in parts:
+    for bins, name, ece, colour, marker, side in parts:
         count = np.asarray(bins["count"], dtype=float)
-        filled = count > 0
-        confidence = np.asarray(bins["confidence"], dtype=float)[filled]
-        accuracy = np.asarray(bins["accuracy"], dtype=float)[filled]
-        label = name if ece is None else f"{name}: ECE {ece:.3f}"
-        axes.plot(confidence, accuracy, style, color=colour, markersize=4, linewidth=1.5, label=label)
+        share = count / max(count.sum(), 1)
+        confidence, accuracy = (
+            np.where(count > 0, np.asarray(bins[key], dtype=float), np.nan) for key in ("confidence", "accuracy")
+        )
+        # a bin of few faces says little: its point is small, and no line is drawn across an empty bin
+        axes.plot(confidence, accuracy, color=colour, linewidth=1, alpha=0.7)
+        axes.scatter(confidence, accuracy, 6 + 250 * share, colour, marker, linewidth=0, clip_on=False, zorder=3)
+        label = name if ece is None else f"{name}, ECE {ece:.3f}"
+        axes.plot([], [], marker, color=colour, markersize=5, label=label)
         centres = (np.arange(len(count)) + 0.5) / len(count)
         width = 0.4 / len(count)
-        strip.bar(centres + side * width / 2, count / max(count.sum(), 1), width=width, color=colour)
+        strip.bar(centres + side * width / 2, share, width=width, color=colour)
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     axes.grid(visible=True)
-    axes.legend(loc="upper left", handlelength=2.2)
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.6, columnspacing=1.4)
     strip.set(xlabel="confidence", ylabel="faces")
     strip.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
     strip.locator_params(axis="y", nbins=2)

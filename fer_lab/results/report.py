@@ -192,7 +192,14 @@ def _data_table(run: Run) -> dict[str, Any]:
     classes = run.record["model"]["class_names"]
     table = [(name, [data["counts"][split].get(name, 0) for split in splits]) for name in classes]
     totals = [sum(data["counts"][split].values()) for split in splits]
-    return {**data, "splits": splits, "table": table, "totals": totals, "pretraining": _pretraining(run)}
+    return {
+        "skipped": None,
+        **data,
+        "splits": splits,
+        "table": table,
+        "totals": totals,
+        "pretraining": _pretraining(run),
+    }
 
 
 def _pretraining(run: Run) -> str:

@@ -36,9 +36,11 @@ def summary(results: Results) -> list[str]:
     )
     sentences += _against_baseline(results, best, score)
     if accuracy := spread(best.values("test", "accuracy")):
+        baseline = spread(results.row(results.baseline).values("test", "accuracy"))
+        beside = f"the baseline {100 * baseline.mean:.1f}%, " if baseline and best.name != results.baseline else ""
         sentences.append(
-            f"On test faces, by which nothing was chosen, it names {100 * accuracy.mean:.1f}% correctly "
-            f"(always guessing the most frequent emotion: {100 * _majority_share(best):.1f}%)."
+            f"Of the test faces, by which nothing was chosen, it names {100 * accuracy.mean:.1f}% correctly "
+            f"({beside}always guessing the most frequent emotion {100 * _majority_share(best):.1f}%)."
         )
     if export := fastest_export(results, best):
         size = "" if export.bytes is None else f"is a file of {export.bytes / 1e6:.2f} MB and "

@@ -69,12 +69,12 @@ def timings_csv(results: Results) -> str:
     found = deployed(results)
     latencies = list(dict.fromkeys(entry.label for entry in found if entry.timing))
     by_run = {(entry.run.folder, entry.label): entry.timing for entry in found if entry.timing}
-    header = ["row", "seed", "run_key", "data_s", "train_s", "evaluate_s", "peak_memory_mb"]
+    stages = list(dict.fromkeys(stage for run in results.completed for stage in run.record["timings_s"]))
+    header = ["row", "seed", "run_key", *(f"{stage}_s" for stage in stages), "peak_memory_mb"]
     header += [f"{label.replace(' ', '_')}_latency_ms_{part}" for label in latencies for part in ("median", "p95")]
     table: list[list[object]] = []
     for run in results.completed:
-        timings = run.record["timings_s"]
-        seconds = [_number(timings.get(stage), 2) for stage in ("data", "train", "evaluate")]
+        seconds = [_number(run.record["timings_s"].get(stage), 2) for stage in stages]
         measured = [by_run.get((run.folder, label), {}) for label in latencies]
         latency = [_number(t.get(f"latency_ms_{part}"), 4) for t in measured for part in ("median", "p95")]
         memory = _number(run.record.get("peak_memory_mb"), 1)

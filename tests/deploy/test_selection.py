@@ -1,0 +1,33 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from fer_lab.deploy.selection import find_run
+from fer_lab.errors import FerLabError
+from fer_lab.schema import compose
+
+
+def write(outputs: Path, row: str, seed: int, validation: float, test: float = 0.5, status: str = "completed") -> None:
+    folder = outputs / row / f"seed{seed}"
+    folder.mkdir(parents=True)
+    metrics = {"validation": {"macro_f1": validation}, "test": {"macro_f1": test}}
+    (folder / "record.json").write_text(json.dumps({"status": status, "metrics": metrics}))
+
+
+def test_best_completed_row_by_validation(tmp_path: Path) -> None:
+    cfg = compose("export", ["sweep=demo", f"paths.outputs={tmp_path}"])
+    with pytest.raises(FerLabError, match="no row of sweep=demo has a completed run"):
+        find_run(cfg)
+    write(tmp_path, "demo_cross_entropy", 0, 0.60, test=0.9)
+    write(tmp_path, "demo_focal", 0, 0.55)
+    write(tmp_path, "demo_focal", 1, 0.70, test=0.1)
+    write(tmp_path, "demo_focal", 2, 0.99, status="running")
+    write(tmp_path, "another_row", 0, 0.99)
+    assert find_run(cfg) == tmp_path / "demo_focal" / "seed1"
+
+
+def test_run_is_taken_as_given_and_something_must_be() -> None:
+    assert find_run(compose("export", ["run=outputs/x/seed3"])) == Path("outputs/x/seed3")
+    with pytest.raises(FerLabError, match="say which run"):
+        find_run(compose("benchmark"))

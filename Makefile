@@ -16,6 +16,8 @@ PINS := --constraint constraints.txt --build-constraint constraints.txt
 
 # Where containers set this, every process would compile torch and its company again, some 12 s each.
 unexport PYTHONDONTWRITEBYTECODE
+# Idle OpenMP threads sleep instead of spin: on 2 cores that others use too, the tiny network trains at 10-20 steps/s, not 0.2-3.
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: help setup demo test test-slow check lock format clean
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from rich.box import SIMPLE
@@ -81,7 +82,9 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     return result | {"folder": folder}
 
 
-def _prove(path: Path, precision: str, validation: FaceSplit, faces: Any, expected: Any) -> dict[str, Any]:
+def _prove(
+    path: Path, precision: str, validation: FaceSplit, faces: np.ndarray, expected: np.ndarray
+) -> dict[str, Any]:
     """The entry of export.json: what the file is, how it agrees with torch, how good it is on validation."""
     classifier = Classifier.load(path, threads=torch.get_num_threads())
     logits = predict(classifier.logits, validation, f"validation, {path.name}")

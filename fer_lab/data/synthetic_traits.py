@@ -57,9 +57,9 @@ class Identity:
 class Scene:
     """How the person is seen. Shifts are in sides of the face's square, rotation in degrees, tones in grey levels."""
 
-    rotation: float = _range(-11, 11)
-    shift_x: float = _range(-0.05, 0.05)
-    shift_y: float = _range(-0.05, 0.05)
+    rotation: float = _range(-12, 12)
+    shift_x: float = _range(-0.055, 0.055)
+    shift_y: float = _range(-0.055, 0.055)
     scale: float = _range(1.0, 1.2)
     yaw: float = _range(-1, 1)  # inner features move, the outline stays; 1 looks like 20 degrees
     pitch: float = _range(-1, 1)

@@ -96,8 +96,8 @@ class StaticInt8:
     def quantize(self, graph: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
         """The INT8 version of `graph` (faces -> logits); `faces`: uint8 N×H×W×C training faces, native size.
 
-        Preprocessing stays float: its values are exact there, and rounding them once is the first convolution's job.
-        The logits stay float too, so that the temperature can be refitted on them.
+        Preprocessing stays float, so that faces are rounded once at most. So do the logits: a temperature is fitted
+        on them next.
         """
         console = Console(stderr=True)
         with tempfile.TemporaryDirectory() as folder, Progress(console=console, transient=True) as progress, _quiet():
@@ -115,7 +115,7 @@ class StaticInt8:
                 prepared,
                 quantized,
                 _Faces(faces, progress),
-                op_types_to_quantize=self.op_types,
+                op_types_to_quantize=list(self.op_types or ()),
                 per_channel=self.per_channel,
                 reduce_range=self.reduce_range,
                 activation_type=TYPES[self.activation],

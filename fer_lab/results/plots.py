@@ -167,13 +167,15 @@ def to_svg(figure: Figure, description: str) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL)  # it would style the whole page
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # repeated in every figure of the page, and nothing refers to them
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     box = re.search(r'viewBox="([^"]*)"', svg)
     assert box is not None
     width = float(box[1].split()[2]) * 96 / 72
     label = description.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    head = f'<svg viewBox="{box[1]}" role="img" aria-label="{label}" style="--natural: {width:.0f}px">'
+    style = f'stroke-linejoin="round" style="--natural: {width:.0f}px"'
+    head = f'<svg viewBox="{box[1]}" role="img" aria-label="{label}" {style}>'
     svg = head + svg[svg.index(">") + 1 :]
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)

@@ -61,6 +61,7 @@ def context(results: Results) -> dict[str, Any]:
         "hint": _hint,
         "caption": caption(results),
         "class_f1": _class_f1(measured, numbers),
+        "several_seeds": any(len(row.completed) > 1 for row in measured),
         "bars": len(measured) <= MOST_BARS,
         "confusions": [_confusion(row) for row in measured],
         "reliability": [_reliability(row) for row in measured],
@@ -125,7 +126,7 @@ def _class_f1(rows: Sequence[Row], numbers: dict[str, int]) -> Markup | None:
 def _confusion(row: Row) -> dict[str, Any]:
     """The matrix summed over seeds, and its most confused pairs: (true, predicted, faces, share of the true class)."""
     split, names = _split(row), row.completed[0].record["model"]["class_names"]
-    counts = sum(np.array(run.record["metrics"][split]["confusion"]) for run in row.completed)
+    counts = np.sum([run.record["metrics"][split]["confusion"] for run in row.completed], axis=0)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = [(i, j) for i, j in np.ndindex(counts.shape) if i != j and counts[i, j]]
     wrong.sort(key=lambda pair: (-share[pair], pair))

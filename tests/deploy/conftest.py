@@ -1,4 +1,4 @@
-"""The front of a MobileNetV2 with lively BatchNorm statistics, exported and quantised once for all tests of this folder."""
+"""The front of a MobileNetV2 with lively BatchNorm statistics, exported and quantised once for this folder."""
 
 from pathlib import Path
 

@@ -13,6 +13,7 @@ from fer_lab.deploy.parity import parity
 from fer_lab.deploy.quantization import StaticInt8, draw_balanced, first_convolution, preprocessing_nodes
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
+from fer_lab.schema import build, compose
 
 
 def test_int8_mostly_agrees(fp32_file, int8_file, faces) -> None:
@@ -39,6 +40,14 @@ def test_preprocessing_stem_and_logits_stay_float(graph, int8_graph: onnx.ModelP
     assert all({*node.input} <= quantized for node in convolutions)
     gemm = next(node for node in int8_graph.graph.node if node.op_type == "Gemm")
     assert gemm.output[0] == "logits"
+
+
+def test_operators_to_quantise_come_from_the_config(graph, faces) -> None:
+    quantizer = build(compose("export", ["export.int8.op_types=[Gemm]"]).export.int8)
+    quantized = quantizer.quantize(graph, faces[:16])
+    weights = {node.op_type: node.input[1] for node in quantized.graph.node if node.op_type in ("Conv", "Gemm")}
+    assert weights["Gemm"].endswith("_DequantizeLinear_Output")
+    assert not weights["Conv"].endswith("_DequantizeLinear_Output")
 
 
 def test_bias_correction_takes_the_mean_error_away(graph, fp32_file, metadata, int8_file, faces, tmp_path) -> None:

@@ -1,0 +1,94 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from fer_lab.results.report import write_report
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text a reader sees."""
+
+    VOID = ("meta", "br", "wbr", "link", "img", "input")
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+
+    def ids(self):
+        return [attrs["id"] for tag, attrs in self.tags if "id" in attrs and tag in ("section", "tr")]
+
+
+@pytest.fixture
+def page(tmp_path):
+    return lambda results: Page(write_report(results, tmp_path / "report.html").read_text())
+
+
+@pytest.fixture
+def demo(run_factory, gather):
+    for seed in range(2):
+        run_factory("demo_a", seed, recall=0.6, exported=seed == 0)
+        run_factory("demo_b", seed, recall=0.8, exported=seed == 0)
+    run_factory("demo_c", 0, status="failed", error="Loss <became> NaN & stopped.", metrics={})
+    return gather(["demo_a", "demo_b", "demo_c"], [0, 1])
+
+
+def test_nothing_is_fetched(demo, tmp_path, page):
+    shown = page(demo)
+    html = (tmp_path / "report.html").read_text()
+    for _, attrs in shown.tags:
+        for name in ("src", "href", "xlink:href", "action", "srcset"):
+            assert attrs.get(name) is None or attrs[name].startswith(("#", "data:")), attrs
+    assert not re.search(r"@import|url\((?!#)|@font-face|<script|<link", html)
+    assert not shown.open  # every tag is closed
+
+
+def test_every_section_and_run_is_there(demo, page):
+    shown = page(demo)
+    sections = ["table", "emotions", "confusion", "calibration", "learning", "speed", "data", "runs", "limits"]
+    assert [name for name in shown.ids() if "/" not in name] == sections
+    assert [name for name in shown.ids() if "/" in name] == [f"{run.folder}" for row in demo.rows for run in row.runs]
+    assert len([tag for tag, _ in shown.tags if tag == "svg"]) == 1 + 3 * 2 + 1  # F1, three a completed row, latency
+    text = " ".join("".join(shown.text).split())
+    assert "Loss <became> NaN & stopped." in text
+    assert "taken for" in text
+    assert "5(1)(f)" in text
+    assert "rights reserved" in text
+
+
+def test_cells_link_to_their_runs(demo, page):
+    links = [attrs for tag, attrs in page(demo).tags if tag == "a" and "title" in attrs]
+    key = demo.rows[1].completed[0].key
+    assert f"demo_b/seed0 (key {key})" in " ".join(link["title"] for link in links)
+    assert {link["href"] for link in links} == {"#demo_a/seed0", "#demo_b/seed0", "#demo_c/seed0"}
+
+
+def test_same_records_same_bytes(demo, tmp_path):
+    first = write_report(demo, tmp_path / "1.html").read_bytes()
+    assert write_report(demo, tmp_path / "2.html").read_bytes() == first
+
+
+def test_nothing_exported_and_nothing_run_is_said(run_factory, gather, page):
+    run_factory("demo_a", 0)
+    text = "".join(page(gather(["demo_a"], [0])).text)
+    assert "Nothing has been exported yet" in text
+    assert "Not benchmarked yet" in text
+    empty = page(gather(["demo_x"], [0]))
+    assert [name for name in empty.ids() if "/" not in name] == ["table", "runs", "limits"]
+    assert "There is no result yet: demo_x (not run)." in "".join(empty.text)

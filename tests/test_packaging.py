@@ -49,7 +49,7 @@ def test_the_wheel_holds_every_module_and_config_and_nothing_else(wheel):
     modules = {f"fer_lab/{name}" for name in tree(ROOT / "fer_lab", ".py")}
     configs = {f"fer_lab/conf/{name}" for name in tree(ROOT / "conf", ".yaml")}
     assert modules | configs <= names
-    assert {Path(name).suffix for name in names - modules - configs} <= {".j2", ".css", ".js", ".html", ".typed"}
+    assert {Path(name).suffix for name in names - modules - configs} <= {".j2", ".css", ".js", ".html", ".md"}
 
 
 @pytest.fixture

@@ -26,13 +26,14 @@ class Painter:
     """A grey canvas (uint8 height×width), and the way from face coordinates to its pixels.
 
     Args:
-        width, height: of the canvas in pixels.
+        image: the canvas, painted over.
         size: side of the face's square in pixels, in the middle of the canvas.
         scene: pose.
     """
 
-    def __init__(self, width: int, height: int, size: int, scene: Scene) -> None:
-        self.image = np.empty((height, width), np.uint8)
+    def __init__(self, image: np.ndarray, size: int, scene: Scene) -> None:
+        self.image = image
+        height, width = image.shape
         self.unit = 0.47 * size * scene.scale
         cos, sin = self.unit * np.cos(np.deg2rad(scene.rotation)), self.unit * np.sin(np.deg2rad(scene.rotation))
         centre = (width / 2 + scene.shift_x * size, height / 2 + scene.shift_y * size)
@@ -67,17 +68,18 @@ def draw(
     """Draw a face of size×size pixels in the middle of a frame (width, height); gives uint8 height×width."""
     width, height = frame
     fine = 2 if size < 128 else 1  # OpenCV's own anti-aliasing is enough for large faces
-    painter = Painter(width * fine, height * fine, size * fine, scene)
     texture = np.clip(scene.background + rng.normal(0, 25, (4, 4)), 0, 255).astype(np.uint8)
-    painter.image = cv2.resize(texture, (width * fine, height * fine), interpolation=cv2.INTER_LINEAR)
+    backdrop = cv2.resize(texture, (width * fine, height * fine), interpolation=cv2.INTER_LINEAR)
+    painter = Painter(backdrop, size * fine, scene)
     _head(painter, who, units)
-    _relief(painter, who, units)
+    _forms(painter, who, units)
+    _folds(painter, who, units)
     _eyes(painter, who, units, scene.gaze)
     _mouth(painter, who, units)
     _hair(painter, who)
     if who.glasses > 0.85:
         _glasses(painter, who)
-    if scene.occlusion > 0.88:
+    if scene.occlusion > 0.91:
         _occluder(painter, rng)
     return _photograph(cv2.resize(painter.image, frame, interpolation=cv2.INTER_AREA), scene, size, rng)
 
@@ -93,6 +95,11 @@ def _ellipse(x: float, y: float, radius_x: float, radius_y: float) -> np.ndarray
 def _both(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A part of the right half of the image and its mirror image."""
     return points, points * (-1, 1)
+
+
+def _band(x: np.ndarray, above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """The area between two curves over the same x."""
+    return np.concatenate([np.stack([x, above], 1), np.stack([x, below], 1)[::-1]])
 
 
 def _path(*points: tuple[float, float]) -> np.ndarray:
@@ -112,7 +119,7 @@ def _outline(who: Identity, units: Units) -> np.ndarray:
 def _head(p: Painter, who: Identity, units: Units) -> None:
     """Shoulders, hair behind, neck, ears, and the face itself without features."""
     width = who.face_width
-    p.fill(_ellipse(0, 1.75, 1.3, 0.6), 255 - who.hair, turned=False)
+    p.fill(_ellipse(0, 2.5, 1.35, 1.3), 255 - who.hair, turned=False)
     if who.hair_length > 0.55:
         half = np.array([[width + 0.1, -0.3], [width + 0.16, 1.2]])
         p.fill(np.concatenate([half, half[::-1] * (-1, 1)]), who.hair, turned=False)
@@ -125,35 +132,32 @@ def _head(p: Painter, who: Identity, units: Units) -> None:
     p.fill(_outline(who, units), who.skin, turned=False)
 
 
-def _relief(p: Painter, who: Identity, u: Units) -> None:
-    """Shading: broad forms first, then the folds that the action units deepen."""
+def _forms(p: Painter, who: Identity, u: Units) -> None:
+    """Broad shading: rim, forehead, sockets, cheeks, nose, beard."""
     nose, mouth, eye = who.nose_y, who.mouth_y, who.eye_y
-    forms = np.full_like(p.image, 128 * _RIM)  # the rim turns away from the viewer
+    forms = np.full_like(p.image, 128 * _RIM)
     p.fill(_outline(who, u) * 0.9, 128, forms, turned=False)
     p.fill(_ellipse(0, -0.55, 0.42, 0.22), 140, forms)
     raised = 0.07 * u[6] + 0.03 * u[12]
     for side in (-1, 1):
         p.fill(_ellipse(side * who.eye_x, eye - 0.03, 0.2, 0.13), 98, forms)
         p.fill(_ellipse(side * 0.4, 0.2 - raised, 0.17, 0.12), 142 + 16 * max(u[6], u[12]), forms)
-        p.fill(
-            _path((side * 0.08, eye - 0.1), (side * 0.15, nose), (side * 0.24, nose - 0.02), (side * 0.13, eye)),
-            104,
-            forms,
-        )
+        beside_nose = _path((0.08, eye - 0.1), (0.15, nose), (0.24, nose - 0.02), (0.13, eye))
+        p.fill(beside_nose * (side, 1), 104, forms)
     p.fill(_path((-0.06, eye - 0.2), (-0.08, nose - 0.02), (0.08, nose - 0.02), (0.06, eye - 0.2)), 150, forms)
     p.fill(_ellipse(0, nose + 0.08, who.nose_width, 0.05), 92, forms)
     if who.beard > 0.65:
         hair = 128 - 0.45 * (150 - who.hair)
         p.fill(_ellipse(0, mouth - 0.12, 0.3, 0.07), hair, forms)
         if who.beard > 0.8:
-            jaw = _outline(who, u)
-            p.fill(
-                np.concatenate([jaw[jaw[:, 1] > 0.25], _path((-0.38, 0.3), (-0.34, 0.5), (0.34, 0.5), (0.38, 0.3))]),
-                hair,
-                forms,
-            )
+            jaw, inner = _outline(who, u), _path((-0.38, 0.3), (-0.34, 0.5), (0.34, 0.5), (0.38, 0.3))
+            p.fill(np.concatenate([jaw[jaw[:, 1] > 0.25], inner]), hair, forms)
     p.shade(forms, 0.07)
 
+
+def _folds(p: Painter, who: Identity, u: Units) -> None:
+    """Folds of the skin that the action units deepen, and the nose below them."""
+    nose, mouth, eye = who.nose_y, who.mouth_y, who.eye_y
     folds = np.full_like(p.image, 128)
 
     def fold(depth: float, *points: tuple[float, float], wide: float = 0.025) -> None:
@@ -171,25 +175,16 @@ def _relief(p: Painter, who: Identity, u: Units) -> None:
         fold(u[9], (0, eye + row + 0.04), (0.1, eye + row), wide=0.03)
     fold(0.8 * u[9], (0.1, eye + 0.1), (wing + 0.02, nose - 0.02))
     corner = who.mouth_width * (1 + 0.3 * u[12] + 0.2 * u[20])
-    fold(
-        age + 0.8 * u[12] + 0.85 * u[9] + 0.2 * u[20],
-        (wing + 0.03, nose - 0.02 + lift),
-        (corner + 0.05, mouth - 0.1),
-        (corner + 0.07, mouth + 0.02),
-        wide=0.03,
-    )
+    cheek = ((wing + 0.03, nose - 0.02 + lift), (corner + 0.05, mouth - 0.1), (corner + 0.07, mouth + 0.02))
+    fold(age + 0.6 * u[12] + 0.75 * u[9] + 0.2 * u[20], *cheek, wide=0.03)
     fold(0.3 * age + 0.8 * u[15], (corner, mouth + 0.1), (corner + 0.02, mouth + 0.24), wide=0.03)
     fold(0.5 * u[15] + 0.3 * u[16], (0, mouth + 0.2), (0.14, mouth + 0.23), wide=0.03)
     fold(0.8 * u[23], (0, mouth - 0.08), (0.2, mouth - 0.05))
     fold(0.8 * u[23], (0, mouth + 0.09), (0.2, mouth + 0.07))
     fold(0.7 * u[20], (corner + 0.04, mouth - 0.04), (corner + 0.09, mouth + 0.02), (corner + 0.05, mouth + 0.1))
     outer, under = who.eye_x + who.eye_width, eye + who.eye_height
-    fold(
-        0.4 * age + 0.8 * u[6] + 0.5 * u[7],
-        (who.eye_x - 0.12, under + 0.03),
-        (who.eye_x, under + 0.06 - 0.02 * u[6]),
-        (outer, under + 0.01),
-    )
+    bag = ((who.eye_x - 0.12, under + 0.03), (who.eye_x, under + 0.06 - 0.02 * u[6]), (outer, under + 0.01))
+    fold(0.4 * age + 0.8 * u[6] + 0.5 * u[7], *bag)
     for rise in (-0.05, 0.03):  # crow's feet
         fold(0.9 * u[6], (outer + 0.03, eye + 0.3 * rise), (outer + 0.13, eye + rise))
     p.shade(folds, 0.022)
@@ -213,7 +208,7 @@ def _eyes(p: Painter, who: Identity, u: Units, gaze: float) -> None:
     opening, layer = np.zeros_like(p.image), np.full_like(p.image, _grey(110 + 0.5 * who.skin))
     radius = 0.92 * who.eye_height
     for side in (-1, 1):
-        p.fill(np.concatenate([np.stack([side * x, top], 1), np.stack([side * x, bottom], 1)[::-1]]), 255, opening)
+        p.fill(_band(side * x, top, bottom), 255, opening)
         middle = side * who.eye_x + 0.03 * gaze
         p.fill(_ellipse(middle, who.eye_y - 0.01, radius, radius), who.iris, layer)
         p.fill(_ellipse(middle, who.eye_y - 0.01, 0.5 * radius, 0.5 * radius), 8, layer)
@@ -231,14 +226,10 @@ def _eyes(p: Painter, who: Identity, u: Units, gaze: float) -> None:
     inner = who.eye_x - who.eye_width - 0.04 - 0.05 * u[4]
     along = inner + (who.eye_x + who.eye_width + 0.08 - inner) * t
     y = who.eye_y - who.brow_gap - who.brow_arch * _BOW + who.brow_tilt * (0.5 - t)
-    y += (
-        -0.12 * u[1] * (1 - t) ** 1.3
-        - 0.12 * u[2] * np.sin(0.65 * np.pi * t)
-        + 0.11 * lowered * (1 - 0.7 * t)
-        + 0.05 * u[9] * (1 - t)
-    )
+    y += 0.11 * lowered * (1 - 0.7 * t) + 0.05 * u[9] * (1 - t)
+    y -= 0.12 * u[1] * (1 - t) ** 1.3 + 0.12 * u[2] * np.sin(0.65 * np.pi * t)
     half = 0.5 * who.brow_thickness * (1 - 0.65 * t**1.5)
-    brow = np.concatenate([np.stack([along, y - half], 1), np.stack([along, y + half], 1)[::-1]])
+    brow = _band(along, y - half, y + half)
     for part in _both(brow):
         p.fill(part, min(who.hair, 0.55 * who.skin))
 
@@ -258,16 +249,16 @@ def _mouth(p: Painter, who: Identity, u: Units) -> None:
     upper = above - who.upper_lip * thin * hang * dip
     lower = below + who.lower_lip * (thin + 0.3 * u[16]) * arch
     tone = who.lip_tone * who.skin
-    p.fill(np.concatenate([np.stack([x, upper], 1), np.stack([x, lower], 1)[::-1]]), tone)
+    p.fill(_band(x, upper, lower), tone)
     p.line(np.stack([0.5 * x, 0.5 * (below + lower)], 1), 1.18 * tone, 0.02)
     dark = 0.22 * who.skin
     if gap < 0.02:
         p.line(np.stack([x, above], 1), 0.5 * tone, 0.022)
         return
-    p.fill(np.concatenate([np.stack([x, above], 1), np.stack([x, below], 1)[::-1]]), dark)
+    p.fill(_band(x, above, below), dark)
     teeth = slice(2, -2)
     edge = np.minimum(above + 0.085 * (1 - 0.5 * u[26]), below)
-    p.fill(np.concatenate([np.stack([x, above], 1)[teeth], np.stack([x, edge], 1)[teeth][::-1]]), 100 + 0.55 * who.skin)
+    p.fill(_band(x[teeth], above[teeth], edge[teeth]), 100 + 0.55 * who.skin)
     p.line(np.stack([x, above], 1), 0.45 * tone, 0.018)
 
 
@@ -276,7 +267,7 @@ def _hair(p: Painter, who: Identity) -> None:
         fringe = who.hairline + 0.3 * np.abs(_ARC) ** 3 + 0.1 * who.parting * _ARC
         top = -0.3 - 0.84 * np.sqrt(_BOW)
         x = (who.face_width + 0.12) * _ARC
-        p.fill(np.concatenate([np.stack([x, fringe], 1), np.stack([x, top], 1)[::-1]]), _RIM * who.hair, turned=False)
+        p.fill(_band(x, fringe, top), _RIM * who.hair, turned=False)
 
 
 def _glasses(p: Painter, who: Identity) -> None:
@@ -291,11 +282,8 @@ def _occluder(p: Painter, rng: np.random.Generator) -> None:
     middle = rng.uniform(-0.7, 0.7, 2)
     along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     start, end = middle - rng.uniform(0.2, 1) * along, middle + rng.uniform(0.2, 1) * along
-    p.fill(
-        np.stack([start - half * across, end - half * across, end + half * across, start + half * across]),
-        tone,
-        turned=False,
-    )
+    corners = [start - half * across, end - half * across, end + half * across, start + half * across]
+    p.fill(np.stack(corners), tone, turned=False)
 
 
 def _photograph(image: np.ndarray, scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -20,7 +20,7 @@ def _range(low: float, high: float) -> Any:
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes a person: sizes and positions in face coordinates (one unit = half the face's height), tones 0..255."""
+    """What makes a person: sizes and positions in face coordinates (1 = half the face's height), tones 0..255."""
 
     face_width: float = _range(0.68, 0.82)
     chin: float = _range(0.93, 1.04)
@@ -70,8 +70,8 @@ class Scene:
     contrast: float = _range(0.75, 1.15)
     brightness: float = _range(-35, 35)
     blur: float = _range(0, 0.7)  # standard deviation in 1/48 of the face's square
-    noise: float = _range(2, 8)  # standard deviation in grey levels
-    occlusion: float = _range(0, 1)  # above .88 a bar (hand, scarf, strand of hair) covers a part
+    noise: float = _range(2, 7)  # standard deviation in grey levels
+    occlusion: float = _range(0, 1)  # above .91 a bar (hand, scarf, strand of hair) covers a part
 
 
 def draw_traits(kind: type[T], rng: np.random.Generator) -> T:

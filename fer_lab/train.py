@@ -1,7 +1,7 @@
 """Train one row: config in, record out. Reading `train` from top to bottom tells the whole story of a run."""
 
 import os
-from pathlib import Path
+import time
 from typing import Any
 
 import lightning as L
@@ -17,7 +17,7 @@ from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import of_network, predict, save_predictions
 from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.models.network import build_loss, build_network, describe_network
-from fer_lab.results.plots import confusion_figure, reliability_figure, save_png
+from fer_lab.results.plots import save_split_plots
 from fer_lab.results.record import Run
 from fer_lab.schema import build, command
 from fer_lab.training.fit import fit
@@ -36,7 +36,9 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         FerLabError: bad config, data or folder; nothing already computed is touched.
     """
     check_row(cfg)
+    started = time.perf_counter()
     data = build_data(cfg)
+    seconds = round(time.perf_counter() - started, 2)
     run = Run(cfg, data.meta["hash"], writes=os.environ.get("LOCAL_RANK", "0") == "0")
     loggers: list[Logger] = []
     try:
@@ -44,6 +46,7 @@ def train(cfg: DictConfig) -> dict[str, Any]:
             if run.finished:
                 say(f"[green]done already[/green] {run.folder} (key {run.key})")
             else:
+                run.record["timings_s"].setdefault("data", seconds)
                 loggers = build_loggers(cfg, run.key)
                 _train(cfg, data, run, loggers)
     finally:
@@ -86,7 +89,7 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
     for name, split, split_logits in (("validation", validation, logits), ("test", test, test_logits)):
         metrics[name] = compute_metrics(split_logits, split.labels, data.class_names, temperature)
         metrics[name]["loss"] = loss.cpu()(torch.from_numpy(split_logits), torch.from_numpy(split.labels)).item()
-        _plot(run.folder / "plots", name, metrics[name], data.class_names)
+        save_split_plots(run.folder / "plots", name, metrics[name], data.class_names)
     run.complete(
         metrics=metrics,
         epochs=sum(result.epochs for result in results),
@@ -107,21 +110,6 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
 
 def _row(rows: list[dict], epoch: int) -> dict:
     return next(row for row in rows if row["epoch"] == epoch)
-
-
-def _plot(folder: Path, split: str, metrics: dict[str, Any], class_names: tuple[str, ...]) -> None:
-    folder.mkdir(exist_ok=True)
-    save_png(
-        confusion_figure(metrics["confusion"], class_names, f"Confusion, {split}"), folder / f"confusion_{split}.png"
-    )
-    figure = reliability_figure(
-        metrics["reliability_uncalibrated"],
-        metrics["reliability"],
-        f"Reliability, {split}",
-        metrics["ece_uncalibrated"],
-        metrics["ece"],
-    )
-    save_png(figure, folder / f"reliability_{split}.png")
 
 
 main = command("train")(train)

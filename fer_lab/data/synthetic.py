@@ -31,7 +31,7 @@ ACTION_UNITS: dict[str, tuple[int, ...]] = {
 SHARES = (0.139, 0.015, 0.143, 0.251, 0.168, 0.111, 0.173)
 FACES_PER_SUBJECT = 3
 EASE_SECONDS = 0.4  # a face needs this long to go over from one emotion to the next
-_FAINTEST = {"sad": 0.35, "angry": 0.7}  # lowest strength of an emotion, 0.6 for the others
+_FAINTEST = {"sad": 0.4, "angry": 0.75}  # lowest strength of an emotion, 0.6 for the others
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 _GOLDEN = (5**0.5 - 1) / 2
 _IDENTITY, _FACE, _CLASSES, _VIDEO = range(4)  # streams of random numbers under one seed
@@ -71,13 +71,13 @@ def random_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
     As in life, sadness can be so slight that it looks neutral, and fear whose brows (AU4) and mouth (AU20) are little
     strained looks like surprise.
     """
-    units = {int(number): rng.uniform(0, 0.2) for number in rng.choice(list(DRAWN), 2, replace=False)}
+    units = {int(number): rng.uniform(0, 0.15) for number in rng.choice(list(DRAWN), 2, replace=False)}
     strength = rng.uniform(_FAINTEST.get(emotion, 0.6), 1.0)
     for number in ACTION_UNITS[emotion]:
         units[number] = strength * rng.uniform(0.8, 1.2)
     if emotion == "fear":
-        units[4] *= rng.uniform(0.2, 1)
-        units[20] *= rng.uniform(0.2, 1)
+        units[4] *= rng.uniform(0.3, 1)
+        units[20] *= rng.uniform(0.3, 1)
     if emotion in ("happy", "disgust"):
         units[25] = strength * rng.uniform(0, 1)
     return {number: min(units.get(number, 0.0), 1.0) for number in DRAWN}

@@ -180,3 +180,12 @@ def to_svg(figure: Figure, description: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     return svg.strip()
+
+
+def save_split_plots(folder: Path, split: str, metrics: dict[str, Any], class_names: Sequence[str]) -> None:
+    """Write `confusion_<split>.png` and `reliability_<split>.png` of one split's metrics (`compute_metrics`)."""
+    confusion = confusion_figure(metrics["confusion"], class_names, f"Confusion, {split}")
+    save_png(confusion, folder / f"confusion_{split}.png")
+    before, after = metrics["reliability_uncalibrated"], metrics["reliability"]
+    eces = metrics["ece_uncalibrated"], metrics["ece"]
+    save_png(reliability_figure(before, after, f"Reliability, {split}", *eces), folder / f"reliability_{split}.png")

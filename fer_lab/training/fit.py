@@ -96,8 +96,6 @@ def _fit_stage(
     data.first_epoch = first_epoch
     last = checkpoints / "last.ckpt"
     trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=False)
-    if trainer.interrupted:  # Lightning turns Ctrl-C into a normal return
-        raise KeyboardInterrupt
     result = _result(cfg, stage, first_epoch, metrics.rows)
     if trainer.is_global_zero:
         done.write_text(json.dumps(asdict(result)))

@@ -71,7 +71,7 @@ _PATH_KEY = re.compile(r"(run|model|source|report|paths\..+|.+\.(path|weights|\w
 
 def conf_dir() -> Path:
     """Folder of the configs, the same as `fer_lab.schema.CONF_DIR` without importing Hydra (0.4 s)."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     return here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from fer_lab import __version__
-from fer_lab.completion import SCRIPTS, complete, conf_dir
+from fer_lab.cli.completion import SCRIPTS, complete, conf_dir
 
 COMMANDS = {
     "train": "train one run, or every row of a table (sweep=<table>)",
@@ -77,7 +77,3 @@ def _help() -> str:
     lines += [f"  {example}" for example in EXAMPLES]
     lines += ["", 'completion now: eval "$(fer-lab completion bash)"; put that line in ~/.bashrc to keep it']
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

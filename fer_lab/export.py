@@ -78,6 +78,10 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     write_json(part / "export.json", result)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
+    if run.cfg.logger:  # Lightning's loggers are imported where a run has some
+        from fer_lab.training.loggers import publish_export
+
+        publish_export(run.cfg, metadata.run_key, folder)
     _show(folder, run.record["metrics"]["validation"], files)
     return result | {"folder": folder}
 

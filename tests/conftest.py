@@ -1,6 +1,7 @@
 """Shared by all tests: a tiny run that really trained, and the composed config of one."""
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -45,3 +46,24 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
         warnings.simplefilter("ignore")
         train(cfg)
     return Path(cfg.paths.run)
+
+
+@pytest.fixture(scope="session")
+def exported_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tiny run, exported while the test split is out of reach."""
+    from fer_lab.data.dataset import FaceData
+    from fer_lab.export import export
+    from fer_lab.schema import compose
+
+    folder = tmp_path_factory.mktemp("exported") / "seed0"
+    shutil.copytree(tiny_run, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        read = FaceData._read
+
+        def without_test(self: FaceData, name: str) -> object:
+            assert name != "test", "export opened the test split"
+            return read(self, name)
+
+        patch.setattr(FaceData, "_read", without_test)
+        export(compose("export", [f"run={folder}", "export.int8.calibration_faces=64"]))
+    return folder

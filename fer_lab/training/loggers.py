@@ -1,6 +1,7 @@
 """Loggers of a run, from a logger config: any number of named ones, or none."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
@@ -25,3 +26,10 @@ def publish(loggers: Sequence[Logger], run: Run) -> None:
         for logger in loggers:
             if isinstance(logger, WandbRun):
                 logger.publish(run.record, run.folder)
+
+
+def publish_export(cfg: DictConfig, key: str, export: Path) -> None:
+    """Hand a run's exported files to the loggers it was trained with."""
+    for logger in build_loggers(cfg, key):
+        if isinstance(logger, WandbRun):
+            logger.publish_export(export)

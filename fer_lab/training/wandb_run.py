@@ -4,6 +4,8 @@ W&B cannot resume an offline run, so offline nothing is sent while training: at 
 however often a run was stopped, is replayed into one run.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +105,30 @@ class WandbRun(Logger):
             run.log({f"{split}/per_class": wandb.Table(["class", *columns], rows), **images})
 
     def _send_files(self, run: Any, folder: Path) -> None:
-        artifact = wandb.Artifact(f"{run.group}-{run.name}-{run.id}".replace(" ", "-").replace("=", "-"), type="model")
-        for name in ("model.safetensors", "record.json", "config.yaml", "export/model.onnx", "export/model_int8.onnx"):
-            if (folder / name).exists():
-                artifact.add_file(str(folder / name), name=name)
-        run.log_artifact(artifact)
+        names = ("model.safetensors", "record.json", "config.yaml")
+        run.log_artifact(_artifact(run, "model", [folder / name for name in names if (folder / name).exists()]))
+
+    @rank_zero_only
+    def publish_export(self, export: Path) -> None:
+        """Send an export folder's files: to the run itself online; offline, where no run can go on, as one of its own."""
+        if self.mode == "disabled":
+            return
+        if self.mode == "offline":
+            self._arguments |= {"id": f"{self._arguments['id']}-export", "job_type": "export"}
+        run = self._start()
+        try:
+            run.log_artifact(_artifact(run, "export", sorted(export.iterdir())))
+        finally:
+            run.finish()
+            self._run = None
+
+
+def _artifact(run: Any, kind: str, files: Sequence[Path]) -> wandb.Artifact:
+    name = f"{kind}-{run.name}-{run.id}"
+    artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", name), type=kind)
+    for path in files:
+        artifact.add_file(str(path), name=path.name)
+    return artifact
 
 
 def _column(name: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from fer_lab.benchmark import benchmark
-from fer_lab.data.dataset import FaceData
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.test_split import file_hash
@@ -15,21 +14,9 @@ from fer_lab.export import export
 from fer_lab.schema import compose
 
 
-@pytest.fixture(scope="module")
-def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tiny run, exported while the test split is out of reach."""
-    folder = tmp_path_factory.mktemp("exported") / "seed0"
-    shutil.copytree(tiny_run, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        read = FaceData._read
-
-        def without_test(self: FaceData, name: str):
-            assert name != "test", "export opened the test split"
-            return read(self, name)
-
-        patch.setattr(FaceData, "_read", without_test)
-        export(compose("export", [f"run={folder}", "export.int8.calibration_faces=64"]))
-    return folder
+@pytest.fixture
+def run(exported_run: Path) -> Path:
+    return exported_run
 
 
 def test_export_writes_a_checked_set(run: Path) -> None:

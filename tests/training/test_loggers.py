@@ -28,6 +28,18 @@ def test_tensorboard_and_wandb_offline_together(tiny: Callable) -> None:
         assert word in sent, word
 
 
+def test_exported_files_become_an_artifact(tmp_path: Path, tiny: Callable) -> None:
+    from fer_lab.training.loggers import publish_export
+
+    cfg = tiny("name=exported", "logger=wandb", "logger.wandb.mode=offline")
+    Path(cfg.paths.run).mkdir(parents=True)
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "model.onnx").write_bytes(b"a model")
+    publish_export(cfg, "0123", tmp_path / "export")
+    sent = next((Path(cfg.paths.run) / "wandb").glob("offline-run-*-0123-export/*.wandb")).read_bytes()
+    assert b"model.onnx" in sent
+
+
 def test_wandb_is_finished_when_training_fails(tiny: Callable) -> None:
     import wandb
 

@@ -110,7 +110,7 @@ class WandbRun(Logger):
 
     @rank_zero_only
     def publish_export(self, export: Path) -> None:
-        """Send an export folder's files: to the run itself online; offline, where no run can go on, as one of its own."""
+        """Send an export folder's files: online to the run itself, offline as a run of their own."""
         if self.mode == "disabled":
             return
         if self.mode == "offline":

@@ -16,9 +16,6 @@ PINS := --constraint constraints.txt --build-constraint constraints.txt
 
 # Where containers set this, every process would compile torch and its company again, some 12 s each.
 unexport PYTHONDONTWRITEBYTECODE
-# Idle OpenMP threads spin less before they sleep. The tiny network on 2 cores, steps/s: alone 42 (50 without this line), with
-# another busy process beside it 10 (2-4 without).
-export GOMP_SPINCOUNT ?= 10000
 
 .PHONY: help setup demo test test-slow check lock format clean
 

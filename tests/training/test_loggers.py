@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import wandb
 
 from fer_lab.errors import FerLabError
 from fer_lab.train import train
@@ -18,6 +19,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def records(run: Path) -> bytes:
     """An offline run's file without the 7-byte headers that cut what crosses its blocks of 32 KiB."""
+    wandb.teardown()  # W&B's own process writes the file; its end is the only sign that all of it is there
     data = next(run.glob("*.wandb")).read_bytes()
     blocks = [data[i : i + 32768] for i in range(0, len(data), 32768)]
     return blocks[0] + b"".join(block[7:] for block in blocks[1:])
@@ -48,8 +50,6 @@ def test_exported_files_become_an_artifact(tmp_path: Path, tiny: Callable) -> No
 
 
 def test_wandb_is_finished_when_training_fails(tiny: Callable) -> None:
-    import wandb
-
     cfg = tiny(
         "name=broken",
         "logger=wandb",

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_class
 
+from fer_lab.errors import FerLabError
 from fer_lab.schema import CONF_DIR, compose
 from fer_lab.train import train
 from fer_lab.training.rows import check_row
@@ -39,6 +41,21 @@ def test_a_sweep_lists_exactly_the_rows_with_its_prefix(sweep: str) -> None:
     assert table.name == sweep
     assert sorted(table.rows) == [row for row in ROWS if row.startswith(f"{sweep}_")]
     assert table.baseline in table.rows
+
+
+AXES = ("augment", "head", "loss", "weighting", "optimizer", "lr_scheduler", "schedule", "calibration")
+OPTIONS = [f"{axis}={path.stem}" for axis in AXES for path in sorted((CONF_DIR / axis).glob("*.yaml"))]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_of_an_axis_trains(option: str, tiny: Callable) -> None:
+    cfg = tiny(option, "trainer.limit_batches=1", "trainer.max_epochs=2")
+    if get_class(cfg.loss._target_).needs_votes:
+        with pytest.raises(FerLabError, match="needs vote distributions"):
+            train(cfg)
+    else:
+        assert train(cfg)["status"] == "completed"
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)

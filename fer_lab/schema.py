@@ -35,7 +35,8 @@ CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 #: Keys that cannot change a run's result: where things are, how they are shown, what happens after training.
 VOLATILE = (
     "name", "variant", "run", "model", "rerun", "report", "source", "sink", "sweep_keys", "paths", "table", "logger",
-    "export", "benchmark", "live", "privacy", "data.path",
+    "export", "benchmark", "live", "privacy", "data.path", "backbone.weights_dir", "cache.max_gb", "cache.stages",
+    "paper", "publish", "verify",
     "trainer.num_threads", "trainer.num_workers", "trainer.progress", "trainer.compile",
 )  # fmt: skip
 
@@ -46,7 +47,18 @@ class Paths:
 
     outputs: str = "outputs"
     cache: str = "outputs/cache"
+    weights: str | None = None
+    experiments: str = "experiments"
     run: str = MISSING
+
+
+@dataclass
+class Cache:
+    """What is computed once and shared by rows and seeds (`fer_lab.training.features`, `fer_lab.training.stages`)."""
+
+    features: str = "fp32"
+    stages: bool = True
+    max_gb: float = 20.0
 
 
 @dataclass
@@ -55,6 +67,7 @@ class Table:
 
     name: str | None = None
     title: str = ""
+    paper: str | None = None
     baseline: str | None = None
     rows: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -74,8 +87,13 @@ class Config:
     source: str | None = None
     sink: str | None = None
     rerun: str = "no"
+    parent: str | None = None
+    paper: str | None = None
+    publish: str | None = None
+    verify: bool = False
     sweep_keys: list[str] = field(default_factory=list)
     paths: Paths = field(default_factory=Paths)
+    cache: Cache = field(default_factory=Cache)
     table: Table = field(default_factory=Table)
     data: Any = None
     augment: Any = None

@@ -1,7 +1,7 @@
 """Decode once: a uint8 array for each split on disk, memory-mapped, found again by the source's content.
 
 `<cache>/<source>-<content key>/` holds
-`<split>.u8` (raw N×H×W×C), `<split>.parquet` (sample_id, label) and `meta.json`.
+`<split>.u8` (raw N×H×W×C), `<split>.parquet` (sample_id, label, group: equal pixels have equal groups) and `meta.json`.
 It is built in a folder of its own and renamed, so a killed build leaves nothing that could be taken for a whole one.
 Each split is a file of its own, so that reading training faces never opens the test faces.
 """
@@ -22,7 +22,7 @@ from fer_lab.data.source import SPLITS, Skipped, Source
 from fer_lab.errors import FerLabError
 from fer_lab.labels import index_of
 
-_VERSION = 1
+_VERSION = 2
 
 
 def open_cache(source: Source, cache_dir: Path) -> tuple[Path, dict]:
@@ -69,7 +69,7 @@ def _build(source: Source, folder: Path) -> dict:
 
 
 def _write(source: Source, folder: Path) -> dict:
-    rows: dict[str, list[tuple[str, int]]] = {split: [] for split in SPLITS}
+    rows: dict[str, list[tuple[str, int, str]]] = {split: [] for split in SPLITS}
     skipped = Skipped()
     shape = (source.size, source.size, source.channels)
     handles: dict[str, IO[bytes]] = {split: (folder / f"{split}.u8").open("wb") for split in SPLITS}
@@ -82,8 +82,10 @@ def _write(source: Source, folder: Path) -> dict:
                 continue
             if face.image.shape != shape:
                 raise FerLabError(f"{face.where}: the face is {face.image.shape}, {source.name} has {shape}.")
-            handles[face.split].write(face.image.tobytes())
-            rows[face.split].append((face.sample_id, index_of(face.emotion, source.class_names)))
+            pixels = face.image.tobytes()
+            handles[face.split].write(pixels)
+            group = hashlib.blake2b(pixels, digest_size=8).hexdigest()
+            rows[face.split].append((face.sample_id, index_of(face.emotion, source.class_names), group))
     finally:
         for handle in handles.values():
             handle.close()
@@ -95,13 +97,14 @@ def _write(source: Source, folder: Path) -> dict:
     return meta
 
 
-def _describe(source: Source, folder: Path, rows: dict[str, list[tuple[str, int]]], skipped: Skipped) -> dict:
+def _describe(source: Source, folder: Path, rows: dict[str, list[tuple[str, int, str]]], skipped: Skipped) -> dict:
     """Write the label tables, check that no class is empty, and hash all of it into the data manifest's hash."""
     digest = hashlib.sha256(json.dumps([source.class_names, source.size, source.channels]).encode())
     counts: dict[str, dict[str, int]] = {}
     table_bytes = {}
     for split in SPLITS:
-        table = pd.DataFrame(rows[split], columns=["sample_id", "label"]).astype({"sample_id": "str", "label": "int64"})
+        table = pd.DataFrame(rows[split], columns=["sample_id", "label", "group"])
+        table = table.astype({"sample_id": "str", "label": "int64", "group": "str"})
         if table["sample_id"].duplicated().any():
             twice = table["sample_id"][table["sample_id"].duplicated()].iloc[0]
             raise FerLabError(f"{source.name}: the sample '{twice}' stands twice in {split}; ids must be unique.")
@@ -119,7 +122,7 @@ def _describe(source: Source, folder: Path, rows: dict[str, list[tuple[str, int]
             )
         table.to_parquet(folder / f"{split}.parquet", index=False)
         table_bytes[split] = (folder / f"{split}.parquet").stat().st_size
-        digest.update("\n".join(f"{i} {k}" for i, k in rows[split]).encode())
+        digest.update("\n".join(f"{i} {k}" for i, k, _ in rows[split]).encode())
         with (folder / f"{split}.u8").open("rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
     return {

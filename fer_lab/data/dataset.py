@@ -28,11 +28,13 @@ class FaceSplit:
 
     Attributes:
         images: uint8 N×H×W×C; labels: int64 N, indices into the data's class_names; ids: str N.
+        groups: str N, equal for faces with equal pixels.
     """
 
     images: np.ndarray
     labels: np.ndarray
     ids: np.ndarray
+    groups: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,7 +65,8 @@ class FaceData:
         shape = (len(table), self.size, self.size, self.channels)
         file = self.folder / f"{name}.u8"
         images = np.memmap(file, np.uint8, "r", shape=shape) if len(table) else np.empty(shape, np.uint8)
-        return FaceSplit(images, table["label"].to_numpy(copy=True), table["sample_id"].to_numpy(dtype=object))
+        ids, groups = (table[name].to_numpy(dtype=object) for name in ("sample_id", "group"))
+        return FaceSplit(images, table["label"].to_numpy(copy=True), ids, groups)
 
     def describe(self) -> dict[str, Any]:
         """What the record keeps of the data."""

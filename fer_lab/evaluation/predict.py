@@ -42,8 +42,9 @@ def of_network(network: Network) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def save_predictions(path: Path, split: FaceSplit, logits: np.ndarray, class_names: Sequence[str]) -> None:
-    """Write sample_id, label (its name) and logit_<class> columns."""
+    """Write sample_id, label (its name), group (equal pixels) and logit_<class> columns."""
     table = pd.DataFrame({"sample_id": split.ids.astype(str), "label": [class_names[k] for k in split.labels]})
+    table["group"] = split.groups.astype(str)
     for k, name in enumerate(class_names):
         table[f"logit_{name}"] = logits[:, k]
     table.to_parquet(path, index=False)

@@ -60,13 +60,15 @@ class Run:
     command goes on from the last finished epoch.
 
     Args:
-        cfg: the composed config; data_hash: of the data manifest; writes: False in all but the first process of a run.
+        cfg: the composed config; data_hash: of the data manifest; parent_key: of the run whose logits this one takes.
+        writes: False in all but the first process of a run.
     """
 
-    def __init__(self, cfg: DictConfig, data_hash: str, writes: bool = True) -> None:
+    def __init__(self, cfg: DictConfig, data_hash: str, parent_key: str | None = None, writes: bool = True) -> None:
         self.cfg, self.writes = cfg, writes
         self.folder = Path(cfg.paths.run)
-        self.key = hashlib.sha256(f"{config_hash(cfg)} {data_hash} {_weights_hash(cfg)}".encode()).hexdigest()[:16]
+        decided_by = f"{config_hash(cfg)} {data_hash} {_weights_hash(cfg)} {parent_key or ''}".strip()
+        self.key = hashlib.sha256(decided_by.encode()).hexdigest()[:16]
         self.record: dict[str, Any] = {
             "schema": 1,
             "status": "running",
@@ -74,7 +76,7 @@ class Run:
             "key": self.key,
             "config_hash": config_hash(cfg),
             "data_hash": data_hash,
-            "parent_key": None,
+            "parent_key": parent_key,
             "experiment": cfg.name,
             "variant": cfg.variant,
             "seed": cfg.seed,

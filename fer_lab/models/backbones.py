@@ -10,6 +10,9 @@ import safetensors.torch
 import timm
 import torch
 from safetensors import SafetensorError
+from timm.models import MobileNetV3
+from timm.models.efficientnet import EfficientNet
+from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from fer_lab.errors import FerLabError
@@ -38,6 +41,17 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """float32 N×3×S×S to a feature map, float32 N×features×h×w."""
         return self.body.forward_features(images)
+
+    def steps(self) -> list[nn.Module]:
+        """The backbone as a chain of layers and blocks; one step for architectures whose chain is not known here."""
+        body = self.body
+        if isinstance(body, EfficientNet | MobileNetV3):
+            behind = [body.conv_head, body.bn2] if isinstance(body, EfficientNet) else []
+            return [body.conv_stem, body.bn1, *(block for stage in body.blocks for block in stage), *behind]
+        if isinstance(body, ResNet):
+            stages = (body.layer1, body.layer2, body.layer3, body.layer4)
+            return [body.conv1, body.bn1, body.act1, body.maxpool, *(block for stage in stages for block in stage)]
+        return [self]
 
 
 def build_backbone(

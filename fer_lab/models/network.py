@@ -25,9 +25,17 @@ class Network(nn.Module):
         super().__init__()
         self.preprocess, self.backbone, self.head = preprocess, backbone, head
 
-    def forward(self, faces: Tensor) -> Tensor:
-        """Logits, float32 N×K, of faces, uint8 N×H×W×C (C 1 or 3)."""
-        return self.head(self.backbone(self.preprocess(faces)))
+    def forward(self, inputs: Tensor, start: int = 0) -> Tensor:
+        """Logits, float32 N×K, of faces, uint8 N×H×W×C (C 1 or 3), or of what the first `start` steps made of them."""
+        if not start:
+            return self.head(self.backbone(self.preprocess(inputs)))
+        return nn.Sequential(*self.steps()[start:])(inputs)
+
+    def steps(self) -> list[nn.Module]:
+        """The network as a chain: each step takes what the one before gives; all of them together are `forward`."""
+        layers = getattr(self.head, "layers", self.head)
+        head = list(layers) if isinstance(layers, nn.Sequential) else [self.head]
+        return [self.preprocess, *self.backbone.steps(), *head]
 
 
 def build_network(cfg: DictConfig, classes: int) -> Network:

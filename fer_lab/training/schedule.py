@@ -19,6 +19,7 @@ class Stage:
     Attributes:
         name: folder of its checkpoints; epochs: at most so many; trains: the head, head and backbone's top, or all.
         lr_factor: times the optimizer's lr; top_layers, top_fraction, from_block: what "top" is (see `two_stage`).
+        views: augmented views of each face that the stage's epochs take turns with; 0 for new ones in every epoch.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Stage:
     top_layers: int | None = None
     top_fraction: float | None = None
     from_block: str | None = None
+    views: int = 0
 
 
 def full(max_epochs: int) -> list[Stage]:
@@ -35,15 +37,20 @@ def full(max_epochs: int) -> list[Stage]:
     return [Stage("full", max_epochs, "all")]
 
 
-def head_only(max_epochs: int) -> list[Stage]:
-    """The head learns on a frozen backbone, whose BatchNorm stays in eval mode."""
-    return [Stage("head", max_epochs, "head")]
+def head_only(max_epochs: int, cache_views: int) -> list[Stage]:
+    """The head learns on a frozen backbone, whose BatchNorm stays in eval mode.
+
+    Args:
+        max_epochs: of the stage; cache_views: augmented views a face, whose features are computed once (0: no cache).
+    """
+    return [Stage("head", max_epochs, "head", views=_checked(cache_views))]
 
 
 def two_stage(
     max_epochs: int,
     head_epochs: float,
     lr_factor: float,
+    cache_views: int,
     top_layers: int | None = None,
     top_fraction: float | None = None,
     from_block: str | None = None,
@@ -52,7 +59,7 @@ def two_stage(
 
     Args:
         max_epochs: of both stages; head_epochs: of the first, a number or a fraction of max_epochs below 1.
-        lr_factor: of the second stage's learning rate.
+        lr_factor: of the second stage's learning rate; cache_views: see `head_only`.
         top_layers: the last N layers as Keras counts them; top_fraction: the last share of the layers with weights,
             in (0, 1]; from_block: everything from this module of the timm network on. Exactly one is given.
 
@@ -62,9 +69,10 @@ def two_stage(
     if sum(choice is not None for choice in (top_layers, top_fraction, from_block)) != 1:
         raise FerLabError("schedule: give exactly one of top_layers, top_fraction and from_block, the others null.")
     first = max(1, round(head_epochs * max_epochs)) if head_epochs < 1 else round(head_epochs)
-    stages = [Stage("head", min(first, max_epochs), "head")]
+    views = _checked(cache_views)
+    stages = [Stage("head", min(first, max_epochs), "head", views=views)]
     if first < max_epochs:
-        stages.append(Stage("top", max_epochs - first, "top", lr_factor, top_layers, top_fraction, from_block))
+        stages.append(Stage("top", max_epochs - first, "top", lr_factor, top_layers, top_fraction, from_block, views))
     elif head_epochs >= 1 and max_epochs > 1:
         raise FerLabError(
             f"schedule.head_epochs={head_epochs} leaves none of trainer.max_epochs={max_epochs} for the second stage; "
@@ -73,6 +81,12 @@ def two_stage(
     else:
         warnings.warn("trainer.max_epochs=1 is too short for two stages: only the head is trained", stacklevel=2)
     return stages
+
+
+def _checked(cache_views: int) -> int:
+    if cache_views < 0:
+        raise FerLabError(f"schedule.cache_views={cache_views} must be 0 (no cache) or a number of views.")
+    return cache_views
 
 
 def freeze(network: Network, stage: Stage) -> list[nn.Module]:

@@ -18,27 +18,27 @@ def trained(network) -> set[str]:
 
 def test_stages_share_out_the_epochs() -> None:
     assert [(s.name, s.epochs) for s in full(5)] == [("full", 5)]
-    assert [(s.name, s.trains) for s in head_only(5)] == [("head", "head")]
-    assert [(s.name, s.epochs, s.lr_factor) for s in two_stage(30, 20, 0.1, top_layers=50)] == [
+    assert [(s.name, s.trains) for s in head_only(5, 4)] == [("head", "head")]
+    assert [(s.name, s.epochs, s.lr_factor) for s in two_stage(30, 20, 0.1, 4, top_layers=50)] == [
         ("head", 20, 1.0),
         ("top", 10, 0.1),
     ]
-    assert [s.epochs for s in two_stage(10, 0.3, 0.1, from_block="blocks.5")] == [3, 7]
+    assert [s.epochs for s in two_stage(10, 0.3, 0.1, 0, from_block="blocks.5")] == [3, 7]
 
 
 def test_impossible_schedules() -> None:
     with pytest.raises(FerLabError, match="exactly one"):
-        two_stage(10, 0.3, 0.1)
+        two_stage(10, 0.3, 0.1, 0)
     with pytest.raises(FerLabError, match="exactly one"):
-        two_stage(10, 0.3, 0.1, top_layers=50, top_fraction=0.5)
+        two_stage(10, 0.3, 0.1, 0, top_layers=50, top_fraction=0.5)
     with pytest.raises(FerLabError, match=r"leaves none of trainer.max_epochs=10"):
-        two_stage(10, 12, 0.1, top_layers=50)
+        two_stage(10, 12, 0.1, 0, top_layers=50)
     with pytest.warns(UserWarning, match="too short for two stages"):
-        assert [s.name for s in two_stage(1, 0.3, 0.1, top_layers=50)] == ["head"]
+        assert [s.name for s in two_stage(1, 0.3, 0.1, 0, top_layers=50)] == ["head"]
 
 
 def test_head_only_freezes_the_backbone(network) -> None:
-    freeze(network, head_only(1)[0])
+    freeze(network, head_only(1, 0)[0])
     assert {name.split(".")[0] for name in trained(network)} == {"head"}
 
 
@@ -65,7 +65,7 @@ def test_from_block_and_fraction(network) -> None:
 
 
 def test_a_later_stage_unfreezes_what_an_earlier_one_froze(network) -> None:
-    freeze(network, head_only(1)[0])
+    freeze(network, head_only(1, 0)[0])
     assert freeze(network, full(1)[0]) == []
     assert all(p.requires_grad for p in network.parameters())
 
@@ -77,7 +77,7 @@ def test_frozen_batchnorm_keeps_its_statistics(network) -> None:
     from fer_lab.training.lr import constant
     from fer_lab.training.module import FERModule
 
-    frozen = freeze(network, head_only(1)[0])
+    frozen = freeze(network, head_only(1, 0)[0])
     module = FERModule(network, CrossEntropy(0.0), partial(torch.optim.Adam, lr=0.1), constant, frozen).train()
     before = network.backbone.body.bn1.running_mean.clone()
     head_before = network.head.layers[2].running_mean.clone()

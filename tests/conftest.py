@@ -14,7 +14,7 @@ os.environ["FER_LAB_HINTED"] = "1"
 #: The tiny backbone on 300 synthetic faces: a second an epoch.
 TINY = (
     "backbone=tiny", "head=linear", "data.samples=300", "input_size=48", "trainer=smoke",
-    "trainer.limit_batches=null", "trainer.max_epochs=2",
+    "trainer.limit_batches=null", "trainer.max_epochs=2", "cache.stages=false",
 )  # fmt: skip
 
 

@@ -1,14 +1,25 @@
 """Training and validation batches for Lightning."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import lightning as L
+import numpy as np
 import torch
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from fer_lab.data.augment import Augmenter
-from fer_lab.data.dataset import EpochSampler, FaceData, FaceDataset, FaceSplit, as_is
+from fer_lab.data.dataset import EpochSampler, FaceData, FaceDataset, FaceSplit, FeatureDataset, Views, as_is
+
+
+@dataclass(frozen=True)
+class StageFeatures:
+    """Outputs of a frozen prefix: of every training view and of validation, each N×…, channels last, memory-mapped."""
+
+    train: Sequence[np.ndarray]
+    validation: np.ndarray
 
 
 class FaceDataModule(L.LightningDataModule):
@@ -23,7 +34,16 @@ class FaceDataModule(L.LightningDataModule):
         super().__init__()
         self.data, self.seed, self.batch_size, self.num_workers = data, seed, batch_size, num_workers
         self.augmenter = Augmenter(augment.steps)
-        self.first_epoch = 0  # of the running stage, counted over the whole run
+        self.start_stage(0)
+
+    def start_stage(self, first_epoch: int, views: int = 0, features: StageFeatures | None = None) -> None:
+        """What the next loaders show.
+
+        Args:
+            first_epoch: of the stage, counted over the whole run; views: fixed views a face, 0 for new ones.
+            features: of a frozen prefix, shown instead of the faces.
+        """
+        self.first_epoch, self.views, self.features = first_epoch, Views(views, self.seed), features
 
     @cached_property
     def train_split(self) -> FaceSplit:
@@ -33,10 +53,10 @@ class FaceDataModule(L.LightningDataModule):
     def validation_split(self) -> FaceSplit:
         return self.data.split("validation")
 
-    def _loader(self, dataset: FaceDataset, seed: int | None) -> DataLoader:
+    def _loader(self, dataset: Dataset, length: int, seed: int | None) -> DataLoader:
         rank = self.trainer.global_rank if self.trainer else 0
         world = self.trainer.world_size if self.trainer else 1
-        sampler = EpochSampler(len(dataset), seed, self.first_epoch, rank, world)
+        sampler = EpochSampler(length, seed, self.first_epoch, rank, world)
         return DataLoader(
             dataset,
             batch_size=self.batch_size if seed is not None else 256,
@@ -48,7 +68,14 @@ class FaceDataModule(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader(FaceDataset(self.train_split, self.augmenter, self.seed), self.seed)
+        split = self.train_split
+        if self.features:
+            return self._loader(FeatureDataset(self.features.train, split.labels, self.views), len(split), self.seed)
+        return self._loader(FaceDataset(split, self.augmenter, self.views), len(split), self.seed)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(FaceDataset(self.validation_split, None, self.seed), None)
+        split = self.validation_split
+        if self.features:
+            dataset = FeatureDataset([self.features.validation], split.labels, self.views)
+            return self._loader(dataset, len(split), None)
+        return self._loader(FaceDataset(split, None, self.views), len(split), None)

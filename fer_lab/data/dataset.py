@@ -4,7 +4,7 @@ Everything random is derived from (seed, epoch, sample id): a run that was kille
 one would have seen, whatever the number of workers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,14 +84,34 @@ def build_data(cfg: DictConfig) -> FaceData:
     return FaceData(*open_cache(source, Path(cfg.paths.cache)))
 
 
+class Views:
+    """Which view of a face an epoch shows.
+
+    Args:
+        count: K fixed views that every face takes turns with, the same in all seeds; 0: a new view in every epoch.
+        seed: of the run: with which view each face starts, and its new views.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+
+    def number(self, epoch: int, index: np.ndarray) -> np.ndarray:
+        """Views, int64 in 0..K-1, that an epoch shows of the faces `index` (int64)."""
+        return (index + self.seed + epoch) % self.count
+
+    def key(self, epoch: int, view: int, sample_id: str) -> str:
+        """What the augmentation of one face is derived from."""
+        return f"view {view}/{sample_id}" if self.count else f"{self.seed}/{epoch}/{sample_id}"
+
+
 class FaceDataset(Dataset):
     """Batches by keys (epoch, index); fetches a whole batch at a time.
 
     A batch is `{"faces": uint8 B×H×W×C, "target": int64 B, "index": int64 B}`.
     """
 
-    def __init__(self, split: FaceSplit, augmenter: Augmenter | None, seed: int) -> None:
-        self.split, self.augmenter, self.seed = split, augmenter, seed
+    def __init__(self, split: FaceSplit, augmenter: Augmenter | None, views: Views) -> None:
+        self.split, self.augmenter, self.views = split, augmenter, views
 
     def __len__(self) -> int:
         return len(self.split)
@@ -100,16 +120,39 @@ class FaceDataset(Dataset):
         index = np.array([i for _, i in keys])
         faces = np.asarray(self.split.images[index])
         if self.augmenter:
-            views = [
-                self.augmenter(face, f"{self.seed}/{epoch}/{self.split.ids[i]}")
-                for face, (epoch, i) in zip(faces, keys, strict=True)
-            ]
-            faces = np.stack(views)
-        return {
-            "faces": torch.from_numpy(faces),
-            "target": torch.from_numpy(self.split.labels[index]),
-            "index": torch.from_numpy(index),
-        }
+            epoch = keys[0][0]
+            views = self.views.number(epoch, index) if self.views.count else np.zeros_like(index)
+            names = (self.views.key(epoch, view, self.split.ids[i]) for view, i in zip(views, index, strict=True))
+            faces = np.stack([self.augmenter(face, name) for face, name in zip(faces, names, strict=True)])
+        return _batch("faces", torch.from_numpy(faces), self.split.labels, index)
+
+
+class FeatureDataset(Dataset):
+    """Like :class:`FaceDataset`, but of what a frozen prefix made of each view; "features" instead of "faces".
+
+    Args:
+        views_of: an array N×… for each view, channels last; labels: int64 N; views: which one an epoch shows.
+    """
+
+    def __init__(self, views_of: Sequence[np.ndarray], labels: np.ndarray, views: Views) -> None:
+        self.views_of, self.labels = views_of, labels
+        self.views = Views(len(views_of), views.seed)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        index = np.array([i for _, i in keys])
+        numbers = self.views.number(keys[0][0], index)
+        features = np.empty((len(index), *self.views_of[0].shape[1:]), np.float32)
+        for number, view in enumerate(self.views_of):
+            features[numbers == number] = view[index[numbers == number]]
+        tensor = torch.from_numpy(features)
+        return _batch("features", tensor.movedim(-1, 1) if tensor.dim() > 2 else tensor, self.labels, index)
+
+
+def _batch(name: str, inputs: torch.Tensor, labels: np.ndarray, index: np.ndarray) -> dict[str, torch.Tensor]:
+    return {name: inputs, "target": torch.from_numpy(labels[index]), "index": torch.from_numpy(index)}
 
 
 class EpochSampler(Sampler):

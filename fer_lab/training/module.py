@@ -17,6 +17,7 @@ class FERModule(L.LightningModule):
     Args:
         network, loss: built; optimizer: parameters -> Optimizer; lr_scheduler: (optimizer, steps) -> Lightning's dict.
         frozen: modules kept in eval mode; lr_factor: times the optimizer's lr; channels_last: memory format.
+        start: steps of the network that the batches' "features" have behind them; 0 for batches of "faces".
     """
 
     def __init__(
@@ -28,17 +29,18 @@ class FERModule(L.LightningModule):
         frozen: list[nn.Module],
         lr_factor: float = 1.0,
         channels_last: bool = True,
+        start: int = 0,
     ) -> None:
         super().__init__()
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=memory_format)  # type: ignore[call-overload]
         self.loss = loss
         self.optimizer, self.lr_scheduler, self.lr_factor = optimizer, lr_scheduler, lr_factor
-        self._frozen = frozen
+        self._frozen, self.start = frozen, start
 
-    def forward(self, faces: Tensor) -> Tensor:
-        """uint8 N×H×W×C to logits N×K."""
-        return self.network(faces)
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits N×K of a batch's faces, uint8 N×H×W×C, or features."""
+        return self.network(batch["features"], self.start) if self.start else self.network(batch["faces"])
 
     def train(self, mode: bool = True) -> "FERModule":
         super().train(mode)
@@ -47,7 +49,7 @@ class FERModule(L.LightningModule):
         return self
 
     def _step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        logits = self(batch["faces"])
+        logits = self(batch)
         return {"loss": self.loss(logits, batch["target"]), "logits": logits.detach()}
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:

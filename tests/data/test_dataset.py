@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from fer_lab.data.augment import Augmenter
 from fer_lab.data.datamodule import FaceDataModule
-from fer_lab.data.dataset import EpochSampler, FaceData, FaceDataset, build_data
+from fer_lab.data.dataset import EpochSampler, FaceData, FaceDataset, Views, build_data
 from fer_lab.data.splits import stratified_fractions
 from fer_lab.errors import FerLabError
 from fer_lab.schema import CONF_DIR, compose
@@ -53,11 +53,11 @@ def test_a_refused_step_is_named() -> None:
 
 def test_a_batch_is_what_its_keys_say(data: FaceData) -> None:
     split = data.split("train")
-    plain = FaceDataset(split, None, seed=0).__getitems__([(0, 3), (0, 1)])
+    plain = FaceDataset(split, None, Views(0, 0)).__getitems__([(0, 3), (0, 1)])
     assert plain["faces"].shape == (2, 48, 48, 1)
     np.testing.assert_array_equal(plain["faces"][0].numpy(), split.images[3])
     assert plain["target"].tolist() == split.labels[[3, 1]].tolist()
-    dataset = FaceDataset(split, Augmenter(compose("train").augment.steps), seed=0)
+    dataset = FaceDataset(split, Augmenter(compose("train").augment.steps), Views(0, 0))
     alone, together = dataset.__getitems__([(5, 3)]), dataset.__getitems__([(5, 1), (5, 3)])
     assert (alone["faces"][0] == together["faces"][1]).all()
     assert (alone["faces"] != dataset.__getitems__([(6, 3)])["faces"]).any()

@@ -81,6 +81,6 @@ def test_frozen_batchnorm_keeps_its_statistics(network) -> None:
     module = FERModule(network, CrossEntropy(0.0), partial(torch.optim.Adam, lr=0.1), constant, frozen).train()
     before = network.backbone.body.bn1.running_mean.clone()
     head_before = network.head.layers[2].running_mean.clone()
-    module(torch.randint(0, 256, (4, 48, 48, 1), dtype=torch.uint8))
+    module({"faces": torch.randint(0, 256, (4, 48, 48, 1), dtype=torch.uint8)})
     torch.testing.assert_close(network.backbone.body.bn1.running_mean, before)
     assert (network.head.layers[2].running_mean != head_before).any()

@@ -16,6 +16,7 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from fer_lab.errors import FerLabError
+from fer_lab.models.weights import weights_file
 
 _LEAST_MATCH = 0.9
 
@@ -55,34 +56,55 @@ class Backbone(nn.Module):
 
 
 def build_backbone(
-    timm_name: str, weights: str, mean: Sequence[float], std: Sequence[float], pad_type: str | None = None
+    timm_name: str,
+    weights: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    pad_type: str | None = None,
+    weights_dir: str | None = None,
 ) -> Backbone:
     """Build a timm network and load its weights.
 
     Args:
-        timm_name: any name timm knows; weights: `none`, `hub` (timm downloads them), or the path of a .safetensors or
-            a weights-only .pth file with timm's key names.
+        timm_name: any name timm knows; weights: `none`, `hub` (timm downloads them), `pretrained` (the network's file
+            in weights_dir, else the hub), or the path of a .safetensors or weights-only .pth file with timm's keys.
         mean, std: three numbers each; pad_type: `same` pads as Keras does.
+        weights_dir: see :func:`fer_lab.models.weights.weights_file`.
 
     Raises:
-        FerLabError: unknown name, unreadable or unsafe file, or one that matches under 90 % of the backbone's tensors.
+        FerLabError: unknown name, unreadable or unsafe file, one that matches under 90 % of the backbone's tensors,
+            more than one file to choose from, or the hub cannot be reached.
     """
     if timm_name not in timm.list_models():
         near = ", ".join(timm.list_models(f"*{timm_name.split('_')[0]}*")[:6])
         raise FerLabError(f"timm knows no network '{timm_name}'; near it: {near or 'see timm.list_models()'}.")
     options = {"pad_type": pad_type} if pad_type else {}
-    body = timm.create_model(timm_name, pretrained=weights == "hub", num_classes=0, **options)
+    path = weights_file(timm_name, weights, weights_dir)
+    from_hub = path is None and weights != "none"
+    try:
+        body = timm.create_model(timm_name, pretrained=from_hub, num_classes=0, **options)
+    except (OSError, RuntimeError) as error:
+        if not from_hub:
+            raise
+        reason = str(error).split("\n")[0]
+        raise FerLabError(
+            f"backbone.weights={weights}: timm's hub gave no weights for {timm_name} ({reason}); set paths.weights to "
+            f"a folder that holds {timm_name}.<what>.safetensors, or backbone.weights=none."
+        ) from error
     for behind_pooling in ("conv_head", "norm_head", "act2"):
         if isinstance(body, timm.models.MobileNetV3):
             setattr(body, behind_pooling, nn.Identity())
     backbone = Backbone(body, timm_name, mean, std)
-    if weights == "hub":
-        backbone.pretraining = {
-            "weights": f"hub:{body.pretrained_cfg.get('tag') or timm_name}",
-            "sha256": _tensors_hash(body),
-        }
-    elif weights != "none":
-        path = Path(weights).expanduser()
+    if from_hub:
+        source = body.pretrained_cfg
+        backbone.pretraining = {"weights": f"hub:{source.get('tag') or timm_name}", "sha256": _tensors_hash(body)}
+        if (backbone.mean, backbone.std) != (tuple(source["mean"]), tuple(source["std"])):
+            warnings.warn(
+                f"{timm_name}: the hub's weights expect mean {source['mean']} and std {source['std']}; "
+                f"the config gives {backbone.mean} and {backbone.std}",
+                stacklevel=2,
+            )
+    elif path is not None:
         load_weights(body, path)
         backbone.pretraining = {"weights": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return backbone
@@ -121,7 +143,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         FerLabError: see :func:`load_weights`.
     """
     if not path.is_file():
-        raise FerLabError(f"backbone.weights={path} does not exist; give none, hub or a .safetensors or .pth file.")
+        raise FerLabError(
+            f"backbone.weights={path} does not exist; give none, hub, pretrained or a .safetensors or .pth file."
+        )
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import fer_lab
 from fer_lab.errors import FerLabError
+from fer_lab.models.weights import weights_file
 from fer_lab.schema import config_hash, deciding_part, difference
 
 _PACKAGES = (
@@ -67,7 +68,7 @@ class Run:
     def __init__(self, cfg: DictConfig, data_hash: str, parent_key: str | None = None, writes: bool = True) -> None:
         self.cfg, self.writes = cfg, writes
         self.folder = Path(cfg.paths.run)
-        decided_by = f"{config_hash(cfg)} {data_hash} {_weights_hash(cfg)} {parent_key or ''}".strip()
+        decided_by = f"{config_hash(cfg)} {data_hash} {weights_hash(cfg)} {parent_key or ''}".strip()
         self.key = hashlib.sha256(decided_by.encode()).hexdigest()[:16]
         self.record: dict[str, Any] = {
             "schema": 1,
@@ -174,10 +175,10 @@ class Run:
         self._lock.release()
 
 
-def _weights_hash(cfg: DictConfig) -> str:
+def weights_hash(cfg: DictConfig) -> str:
     """sha256 of the pretrained weights' file; empty for none and hub."""
-    path = Path(cfg.backbone.weights).expanduser()
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    path = weights_file(cfg.backbone.timm_name, cfg.backbone.weights, cfg.backbone.get("weights_dir"))
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else ""
 
 
 def _clear(folder: Path) -> None:

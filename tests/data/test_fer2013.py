@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -156,6 +157,74 @@ def test_a_test_folder_whose_names_lost_the_official_split(faces, tmp_path: Path
     one.rename(one.with_name("im0.png"))
     with pytest.raises(FerLabError, match="neither PublicTest nor PrivateTest"):
         contents(root, tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A csv of 700 different faces, 350 of them twice, one copy in another split and half of the copies mislabelled."""
+    rng = np.random.default_rng(1)
+    faces = [(i % 7, rng.integers(0, 256, (48, 48), dtype=np.uint8), USAGES[i // 7 % 3]) for i in range(700)]
+    again = [((k + i % 2) % 7, image, USAGES[(i // 7 + 1) % 3]) for i, (k, image, _) in enumerate(faces[:350])]
+    return write_csv(tmp_path_factory.mktemp("copies") / "fer2013.csv", [*faces, *again])
+
+
+def tables(path: Path, cache: Path, **options) -> dict[str, pd.DataFrame]:
+    folder, _ = open_cache(Fer2013Source(str(path), **options), cache)
+    return {split: pd.read_parquet(folder / f"{split}.parquet") for split in ("train", "validation", "test")}
+
+
+def test_a_new_split_keeps_copies_together_and_class_shares(copies: Path, tmp_path: Path) -> None:
+    official = tables(copies, tmp_path)
+    assert set(official["train"]["group"]) & set(official["test"]["group"])
+    new = tables(copies, tmp_path, fractions=[0.7, 0.15, 0.15])
+    groups = [set(table["group"]) for table in new.values()]
+    assert sum(map(len, groups)) == len(set().union(*groups)) == 700
+    assert {i for table in new.values() for i in table["sample_id"]} == {
+        i for table in official.values() for i in table["sample_id"]
+    }
+    everything = pd.concat(new.values())["label"].value_counts()
+    for table, share in zip(new.values(), (0.7, 0.15, 0.15), strict=True):
+        assert len(table) / 1050 == pytest.approx(share, abs=0.01)
+        np.testing.assert_allclose(
+            table["label"].value_counts().sort_index() / everything.sort_index(), share, atol=0.04
+        )
+
+
+def test_another_seed_gives_another_split_and_the_same_seed_the_same(copies: Path, tmp_path: Path) -> None:
+    first, again, other = (
+        set(tables(copies, tmp_path / where, fractions=[0.5, 0.25, 0.25], split_seed=seed)["test"]["sample_id"])
+        for where, seed in (("a", 0), ("b", 0), ("a", 1))
+    )
+    assert first == again != other
+
+
+def test_a_share_of_the_faces_is_nested_and_leaves_no_copy_behind(copies: Path, tmp_path: Path) -> None:
+    whole, half, fifth = (tables(copies, tmp_path, take=take) for take in (1.0, 0.5, 0.2))
+    for split, table in whole.items():
+        assert set(fifth[split]["sample_id"]) < set(half[split]["sample_id"]) < set(table["sample_id"])
+        taken = set(half[split]["group"])
+        assert set(table["sample_id"][table["group"].isin(taken)]) == set(half[split]["sample_id"])
+        assert len(taken) / table["group"].nunique() == pytest.approx(0.5, abs=0.1)
+    new = tables(copies, tmp_path, fractions=[0.7, 0.15, 0.15])
+    part = tables(copies, tmp_path, fractions=[0.7, 0.15, 0.15], take=0.5)
+    assert all(set(part[split]["sample_id"]) < set(new[split]["sample_id"]) for split in new)
+
+
+def test_settings_of_split_and_share(faces, copies: Path, tmp_path: Path) -> None:
+    path = str(write_csv(tmp_path / "fer2013.csv", faces))
+    with pytest.raises(FerLabError, match="must be three shares"):
+        Fer2013Source(path, fractions=[0.8, 0.2])
+    for take in (0, 1.2):
+        with pytest.raises(FerLabError, match="must be above 0 and at most 1"):
+            Fer2013Source(path, take=take)
+    with pytest.raises(FerLabError, match=r"leaves none of the \d+ training faces of class '\w+'; take a larger share"):
+        tables(copies, tmp_path, take=0.001)
+    keys = [
+        Fer2013Source(path, **options).content_key()
+        for options in ({}, {"take": 0.5}, {"fractions": [0.7, 0.15, 0.15]}, {"split_seed": 1})
+    ]
+    assert len(set(keys)) == 3
+    assert keys[0] == keys[3], "the seed of no new split is not part of the data"
 
 
 @pytest.mark.slow

@@ -6,20 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch.nn import functional as F
 
 from fer_lab.errors import FerLabError
-from fer_lab.models.backbones import build_backbone
+from fer_lab.models.backbones import build_backbone, read_tensors
 from fer_lab.models.heads import LinearHead, MLPHead
 from fer_lab.models.keras_layers import keras_layers
 from fer_lab.models.losses import CrossEntropy, Focal, SoftLabel
 from fer_lab.models.network import build_loss, build_network, describe_network
 from fer_lab.models.preprocess import Preprocess
 from fer_lab.models.weighting import effective_number, inverse_frequency, no_weights
+from fer_lab.models.weights import weights_file
+from fer_lab.results.record import Run
 from fer_lab.schema import CONF_DIR, compose
 
 HALF = [0.5, 0.5, 0.5]
@@ -102,6 +106,11 @@ def test_layers_as_keras_counts_them(name: str, layers: int) -> None:
         assert listed[-50][0] == "blocks.4.1.conv_pwl"  # Keras' block_11_project
 
 
+def test_layers_are_not_counted_where_keras_builds_another_network() -> None:
+    with pytest.raises(FerLabError, match=r"not defined for ResNet; use schedule.top_fraction or schedule.from_block"):
+        keras_layers(build("resnet18").backbone.body)
+
+
 def test_paper_a_head_has_its_size() -> None:
     """MobileNetV2 alpha 0.5 with the paper's head and 7 classes is 1.04 M numbers; its 13.4 MB imply 3.3 M."""
     head = 1280 * 2 + 1280 * 256 + 256 + 256 * 2 + 256 * 7 + 7
@@ -143,6 +152,98 @@ def test_a_few_missing_tensors_are_reported(tmp_path: Path) -> None:
     torch.save({**state, "classifier.weight": torch.zeros(2)}, tmp_path / "w.pth")
     with pytest.warns(UserWarning, match=r"missing: conv_head.weight; unexpected: classifier.weight"):
         build_backbone("test_efficientnet", str(tmp_path / "w.pth"), HALF, HALF)
+
+
+def save_tiny(path: Path, metadata: dict[str, str] | None = None) -> Path:
+    body = build_backbone("test_efficientnet", "none", HALF, HALF).body
+    safetensors.torch.save_file(dict(body.state_dict()), path, metadata)
+    return path
+
+
+def test_pretrained_weights_lie_in_a_folder(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "test_efficientnet.faces.safetensors")
+    save_tiny(tmp_path / "test_efficientnet_ln.faces.safetensors")  # a longer name is another network
+    cfg = compose("train", ["backbone=tiny", "backbone.weights=pretrained", f"paths.weights={tmp_path}"])
+    backbone = build_network(cfg, 7).backbone
+    assert backbone.pretraining["weights"] == "test_efficientnet.faces.safetensors"
+    expected = read_tensors(tmp_path / "test_efficientnet.faces.safetensors")["conv_stem.weight"]
+    torch.testing.assert_close(backbone.body.conv_stem.weight.data, expected)
+
+
+def test_a_weights_file_says_in_its_metadata_for_which_network_it_is(tmp_path: Path) -> None:
+    file = save_tiny(tmp_path / "renamed.safetensors", {"timm": "test_efficientnet"})
+    save_tiny(tmp_path / "test_efficientnet.safetensors", {"timm": "mobilenetv2_100"})
+    (tmp_path / "damaged.safetensors").write_bytes(b"no safetensors")
+    assert weights_file("test_efficientnet", "pretrained", str(tmp_path)) == file
+    assert weights_file("damaged", "pretrained", str(tmp_path)) == tmp_path / "damaged.safetensors"
+    assert weights_file("resnet18", "pretrained", str(tmp_path)) is None
+
+
+def test_two_files_for_one_network_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
+    for what in "ab":
+        save_tiny(tmp_path / f"test_efficientnet.{what}.safetensors")
+    with pytest.raises(FerLabError, match=r"\(test_efficientnet.a.safetensors, test_efficientnet.b.safetensors\)"):
+        build_backbone("test_efficientnet", "pretrained", HALF, HALF, weights_dir=str(tmp_path))
+    with pytest.raises(FerLabError, match="is no folder"):
+        weights_file("test_efficientnet", "pretrained", str(tmp_path / "nowhere"))
+    assert weights_file("test_efficientnet", "none", str(tmp_path / "nowhere")) is None
+
+
+def test_an_unreachable_hub_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    for weights, folder in (("hub", None), ("pretrained", None), ("pretrained", str(tmp_path))):
+        with pytest.raises(FerLabError, match=r"set paths.weights to a folder .* or backbone.weights=none"):
+            build_backbone("test_efficientnet", weights, HALF, HALF, weights_dir=folder)
+    with pytest.raises(FerLabError, match=r"gave no weights for mobilenetv2_035"):  # timm has none
+        build_backbone("mobilenetv2_035", "hub", HALF, HALF)
+
+
+def test_weights_of_the_hub_are_recorded_and_their_normalisation_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's own download is replaced; what follows it is ours."""
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **options: create(name, **options))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backbone = build_backbone("test_efficientnet", "pretrained", IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    assert backbone.pretraining["weights"] == "hub:r160_in1k"
+    assert len(backbone.pretraining["sha256"]) == 64
+    with pytest.warns(UserWarning, match=r"expect mean \(0.485, .*config gives \(0.0, 0.0, 0.0\)"):
+        build_backbone("test_efficientnet", "hub", [0.0] * 3, [1.0] * 3)
+
+
+def test_the_bytes_of_the_pretrained_file_decide_the_run(tmp_path: Path) -> None:
+    def key(folder: str) -> str:
+        chosen = ["backbone=tiny", "backbone.weights=pretrained", f"paths.weights={tmp_path / folder}"]
+        return Run(compose("train", chosen), "data").key
+
+    for folder, name in (("a", "x"), ("b", "y"), ("c", "x")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"test_efficientnet.{name}.safetensors").write_bytes(b"cd"[folder == "c" :][:1])
+    (tmp_path / "empty").mkdir()
+    assert key("a") == key("b")
+    assert len({key("a"), key("c"), key("empty")}) == 3
+
+
+SHARED_WEIGHTS = Path(__file__).parents[3] / "shared" / "weights"
+
+
+@pytest.mark.skipif(not SHARED_WEIGHTS.exists(), reason="shared/weights is absent")
+@pytest.mark.filterwarnings("ignore:.*tensors loaded")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenetv2_035",
+        "mobilenetv2_050",
+        "mobilenetv2_100",
+        "mobilenetv3_small",
+        "mobilenetv3_large",
+        "efficientnet_lite0",
+    ],
+)
+def test_each_backbone_finds_its_weights(name: str) -> None:
+    network = build(name, 64, "backbone.weights=pretrained", f"paths.weights={SHARED_WEIGHTS}")
+    assert name in network.backbone.pretraining["weights"]
 
 
 class Evil:

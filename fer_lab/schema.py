@@ -27,6 +27,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fer_lab.errors import FerLabError
+from fer_lab.resolvers import register
 
 _HERE = Path(__file__).resolve().parent
 #: Absolute path of the configs: inside the wheel, or beside the package in a checkout.
@@ -36,7 +37,7 @@ CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 VOLATILE = (
     "name", "variant", "run", "model", "rerun", "report", "source", "sink", "sweep_keys", "paths", "table", "logger",
     "export", "benchmark", "live", "privacy", "data.path", "backbone.weights_dir", "cache.max_gb", "cache.stages",
-    "paper", "publish", "verify",
+    "paper", "publish", "verify", "dry", "skip", "patient",
     "trainer.num_threads", "trainer.num_workers", "trainer.progress", "trainer.compile",
 )  # fmt: skip
 
@@ -91,6 +92,9 @@ class Config:
     paper: str | None = None
     publish: str | None = None
     verify: bool = False
+    dry: bool = False
+    skip: list[str] = field(default_factory=list)
+    patient: bool = False
     sweep_keys: list[str] = field(default_factory=list)
     paths: Paths = field(default_factory=Paths)
     cache: Cache = field(default_factory=Cache)
@@ -114,26 +118,7 @@ class Config:
     privacy: Any = None
 
 
-def _choice(group: str) -> str:
-    """Resolver `${choice:experiment}`: the file chosen for a config group, or `default` where none is."""
-    return str(HydraConfig.get().runtime.choices.get(group) or "default")
-
-
-def _variant(sweep_keys: Sequence[str], *, _root_: DictConfig) -> str:
-    """Resolver `${variant:${sweep_keys}}`: swept keys other than experiment and seed, as a folder."""
-    hydra_cfg = HydraConfig.get()
-    keys = [*sweep_keys, *((hydra_cfg.sweeper.get("params") or {}) if "sweeper" in hydra_cfg else {})]
-    parts = []
-    for key in sorted({key.lstrip("+~") for key in keys} - {"experiment", "seed"}):
-        value = hydra_cfg.runtime.choices.get(key, OmegaConf.select(_root_, key))
-        parts.append(f"{key}={value}".replace("/", "_"))
-    return ",".join(parts)
-
-
-OmegaConf.register_new_resolver("choice", _choice, replace=True)
-OmegaConf.register_new_resolver("variant", _variant, replace=True)
-OmegaConf.register_new_resolver("path", lambda *parts: str(Path(*map(str, parts))), replace=True)
-OmegaConf.register_new_resolver("csv", lambda values: ",".join(str(value) for value in values), replace=True)
+register()
 ConfigStore.instance().store(name="schema", node=Config)
 
 
@@ -172,14 +157,20 @@ def _own_part(cfg: DictConfig, hydra_cfg: Any) -> DictConfig:
         own.choices = {
             g: c for g, c in choices.items() if not g.startswith("hydra/") and c and g not in ("sweep", "schema")
         }
+        own.overrides = list(hydra_cfg.overrides.task)  # as typed, so that a parent row composes with the same ones
     return own
 
 
-def command(name: str) -> Callable[[Callable[[DictConfig], dict]], Callable[[], Any]]:
+def command(
+    name: str, around: Callable[[Callable[[], None]], None] | None = None
+) -> Callable[[Callable[[DictConfig], dict]], Callable[[], Any]]:
     """Make a Hydra main of an inner function `f(cfg) -> dict`.
 
     The main finds conf/ by absolute path and returns the dict's `objective`, which a sweeper such as Optuna reads.
     A FerLabError is printed as one sentence with exit code 1; in a multirun the other rows go on.
+
+    Args:
+        name: of the primary config; around: called with the Hydra main, which it may start more than once.
     """
 
     def wrap(inner: Callable[[DictConfig], dict]) -> Callable[[], Any]:
@@ -202,7 +193,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], dict]], Callable[[], 
             swept = [key for key in _swept(sys.argv[1:]) if key not in ("experiment", "seed")]
             if swept:
                 sys.argv.append(f"sweep_keys=[{','.join(swept)}]")
-            return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)(job)()
+            start = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)(job)
+            return around(start) if around else start()
 
         return main
 
@@ -242,9 +234,10 @@ def config_hash(cfg: DictConfig) -> str:
 
 
 def deciding_part(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain data without volatile keys; also without the choices, which only name what the rest holds."""
+    """The config as plain data without volatile keys, choices and overrides."""
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    plain.pop("choices", None)
+    for name in ("choices", "overrides"):  # they only say how the rest came about
+        plain.pop(name, None)
     for key in VOLATILE:
         node = plain
         *parents, last = key.split(".")

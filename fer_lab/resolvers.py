@@ -1,0 +1,54 @@
+"""What a config may compute: `${choice:...}`, `${variant:...}`, `${path:...}`, `${csv:...}`, `${scaled:...}`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fer_lab.errors import FerLabError
+
+
+def choice(group: str) -> str:
+    """`${choice:experiment}`: the file chosen for a config group, or `default` where none is."""
+    return str(HydraConfig.get().runtime.choices.get(group) or "default")
+
+
+def variant(sweep_keys: Sequence[str], *, _root_: DictConfig) -> str:
+    """`${variant:${sweep_keys}}`: swept keys other than experiment and seed, as a folder."""
+    hydra_cfg = HydraConfig.get()
+    keys = [*sweep_keys, *((hydra_cfg.sweeper.get("params") or {}) if "sweeper" in hydra_cfg else {})]
+    parts = []
+    for key in sorted({key.lstrip("+~") for key in keys} - {"experiment", "seed"}):
+        value = hydra_cfg.runtime.choices.get(key, OmegaConf.select(_root_, key))
+        parts.append(f"{key}={value}".replace("/", "_"))
+    return ",".join(parts)
+
+
+def scaled(value: float | Sequence[float], strength: float, around: float = 0.0) -> float | ListConfig:
+    """`${scaled:[-12,12],${augment.strength}}`: a range widened or narrowed about the value that changes nothing.
+
+    Args:
+        value: one limit or several; strength: in (0, 2]; 1 leaves every limit as it is written, to the last bit.
+        around: what changes nothing. Limits keep their difference to 0, times `strength`, and their ratio to any other
+            value, to the power of `strength`: a zoom of [0.5, 2] at strength 2 becomes [0.25, 4].
+
+    Raises:
+        FerLabError: `strength` is outside its range.
+    """
+    if not 0 < strength <= 2:
+        raise FerLabError(f"augment.strength={strength} must lie in (0, 2]; for no augmentation say augment=none.")
+    if not isinstance(value, Sequence):
+        return scaled([value], strength, around)[0]
+    if strength == 1:
+        return ListConfig(list(value))
+    return ListConfig([around * (limit / around) ** strength if around else limit * strength for limit in value])
+
+
+def register() -> None:
+    """Make them known to OmegaConf."""
+    OmegaConf.register_new_resolver("choice", choice, replace=True)
+    OmegaConf.register_new_resolver("variant", variant, replace=True)
+    OmegaConf.register_new_resolver("path", lambda *parts: str(Path(*map(str, parts))), replace=True)
+    OmegaConf.register_new_resolver("csv", lambda values: ",".join(str(value) for value in values), replace=True)
+    OmegaConf.register_new_resolver("scaled", scaled, replace=True)

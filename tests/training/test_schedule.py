@@ -78,7 +78,7 @@ def test_frozen_batchnorm_keeps_its_statistics(network) -> None:
     from fer_lab.training.module import FERModule
 
     frozen = freeze(network, head_only(1, 0)[0])
-    module = FERModule(network, CrossEntropy(0.0), partial(torch.optim.Adam, lr=0.1), constant, frozen).train()
+    module = FERModule(network, CrossEntropy(0.0), partial(torch.optim.Adam, lr=0.1), constant, frozen)
     before = network.backbone.body.bn1.running_mean.clone()
     head_before = network.head.layers[2].running_mean.clone()
     module({"faces": torch.randint(0, 256, (4, 48, 48, 1), dtype=torch.uint8)})

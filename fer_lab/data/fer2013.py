@@ -34,8 +34,9 @@ class Fer2013Source(Source):
         fractions: shares of training, validation and test (see `stratified_fractions`) of a new split of all faces, in
             which pixel-identical faces are on one side; None keeps the official split.
         split_seed: of the new split.
-        take: share of the faces of each split that is kept, in (0, 1], chosen by a hash of the pixels: the same faces
+        take: share of the training faces that is kept, in (0, 1], chosen by a hash of the pixels: the same faces
             everywhere, all copies of a face or none, and those of a smaller share are among those of a larger.
+        take_held_out: likewise of validation and test.
 
     Raises:
         FerLabError: nothing readable at `path` (the message lists the accepted forms), or an impossible setting.
@@ -51,16 +52,19 @@ class Fer2013Source(Source):
         fractions: Sequence[float] | None = None,
         split_seed: int = 0,
         take: float = 1.0,
+        take_held_out: float = 1.0,
     ) -> None:
         self.path = _find(Path(path).expanduser())
         if on_corrupt not in ("stop", "skip"):
             raise FerLabError(f"data.on_corrupt={on_corrupt} is unknown; use stop or skip.")
         if fractions is not None and len(fractions) != len(SPLITS):
             raise FerLabError(f"data.fractions={list(fractions)} must be three shares: {', '.join(SPLITS)}; or null.")
-        if not 0 < take <= 1:
-            raise FerLabError(f"data.take={take} must be above 0 and at most 1.")
+        for key, share in (("take", take), ("take_held_out", take_held_out)):
+            if not 0 < share <= 1:
+                raise FerLabError(f"data.{key}={share} must be above 0 and at most 1.")
         self.on_corrupt = on_corrupt
-        self.fractions, self.split_seed, self.take = fractions, split_seed, take
+        self.fractions, self.split_seed = fractions, split_seed
+        self.shares = {"train": take, "validation": take_held_out, "test": take_held_out}
         self._files: Sequence[Path] | None = None
 
     def files(self) -> Sequence[Path]:
@@ -70,10 +74,10 @@ class Fer2013Source(Source):
 
     def settings(self) -> dict:
         new_split = None if self.fractions is None else [*self.fractions, self.split_seed]
-        return {"new_split": new_split, "take": self.take}
+        return {"new_split": new_split, "take": self.shares}
 
     def expected(self) -> int | None:
-        if self.take < 1:
+        if min(self.shares.values()) < 1:
             return None
         if self.path.is_dir():
             return len(self.files())
@@ -85,7 +89,7 @@ class Fer2013Source(Source):
         faces = self._read_all()
         if self.fractions is not None:
             faces = self._split_again(faces, self.fractions)
-        return faces if self.take == 1 else self._take(faces)
+        return faces if min(self.shares.values()) == 1 else self._take(faces)
 
     def _split_again(
         self, faces: Iterable[Face | FerLabError], fractions: Sequence[float]
@@ -109,12 +113,12 @@ class Fer2013Source(Source):
                 yield face
                 continue
             seen[face.emotion] += face.split == "train"
-            if _pixel_hash(face) < self.take * 2**64:
+            if _pixel_hash(face) < self.shares[face.split] * 2**64:
                 kept[face.emotion] += face.split == "train"
                 yield face
         if emptied := [emotion for emotion in seen if seen[emotion] and not kept[emotion]]:
             raise FerLabError(
-                f"data.take={self.take} leaves none of the {seen[emptied[0]]} training faces of class '{emptied[0]}'; "
+                f"data.take={self.shares['train']} leaves none of the {seen[emptied[0]]} training faces of class '{emptied[0]}'; "
                 "take a larger share."
             )
 

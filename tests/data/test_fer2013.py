@@ -199,7 +199,7 @@ def test_another_seed_gives_another_split_and_the_same_seed_the_same(copies: Pat
 
 
 def test_a_share_of_the_faces_is_nested_and_leaves_no_copy_behind(copies: Path, tmp_path: Path) -> None:
-    whole, half, fifth = (tables(copies, tmp_path, take=take) for take in (1.0, 0.5, 0.2))
+    whole, half, fifth = (tables(copies, tmp_path, take=take, take_held_out=take) for take in (1.0, 0.5, 0.2))
     for split, table in whole.items():
         assert set(fifth[split]["sample_id"]) < set(half[split]["sample_id"]) < set(table["sample_id"])
         taken = set(half[split]["group"])
@@ -207,7 +207,8 @@ def test_a_share_of_the_faces_is_nested_and_leaves_no_copy_behind(copies: Path, 
         assert len(taken) / table["group"].nunique() == pytest.approx(0.5, abs=0.1)
     new = tables(copies, tmp_path, fractions=[0.7, 0.15, 0.15])
     part = tables(copies, tmp_path, fractions=[0.7, 0.15, 0.15], take=0.5)
-    assert all(set(part[split]["sample_id"]) < set(new[split]["sample_id"]) for split in new)
+    assert set(part["train"]["sample_id"]) < set(new["train"]["sample_id"])
+    assert all(set(part[split]["sample_id"]) == set(new[split]["sample_id"]) for split in ("validation", "test"))
 
 
 def test_settings_of_split_and_share(faces, copies: Path, tmp_path: Path) -> None:
@@ -217,6 +218,8 @@ def test_settings_of_split_and_share(faces, copies: Path, tmp_path: Path) -> Non
     for take in (0, 1.2):
         with pytest.raises(FerLabError, match="must be above 0 and at most 1"):
             Fer2013Source(path, take=take)
+        with pytest.raises(FerLabError, match="data.take_held_out"):
+            Fer2013Source(path, take_held_out=take)
     with pytest.raises(FerLabError, match=r"leaves none of the \d+ training faces of class '\w+'; take a larger share"):
         tables(copies, tmp_path, take=0.001)
     keys = [

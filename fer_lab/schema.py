@@ -64,7 +64,8 @@ class Cache:
 
 @dataclass
 class Table:
-    """What a sweep file lists: the rows of one table, in order."""
+    """What a sweep file lists: the rows of one table, in order. `examples`: confused faces in the report (None: drawn
+    ones only)."""
 
     name: str | None = None
     title: str = ""
@@ -72,6 +73,7 @@ class Table:
     baseline: str | None = None
     rows: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
+    examples: bool | None = None
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """How fast a run's files are: load time, first answer and latency of torch, ONNX and INT8, in interleaved rounds."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fer_lab.deploy.latency import Loader, measure
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.deploy.selection import find_run
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.parent import weights_file
 from fer_lab.results.record import environment, write_json
 from fer_lab.schema import command
 
@@ -55,13 +57,14 @@ def _files(run: Path) -> list[dict[str, Any]]:
     listing = run / "export" / "export.json"
     if not listing.exists():
         raise FerLabError(f"{run} was not exported: run `python -m fer_lab.export run={run}` first")
-    weights = run / "model.safetensors"
+    weights = weights_file(run)
+    file = os.path.relpath(weights, run)  # a derived run's weights are its parent's
     exported = json.loads(listing.read_text())["files"].values()
     return [
-        {"runtime": "torch", "precision": "fp32", "file": weights.name, "bytes": weights.stat().st_size},
+        {"runtime": "torch", "precision": "fp32", "file": file, "bytes": weights.stat().st_size},
         *(
-            {key: file[key] for key in ("runtime", "precision", "bytes")} | {"file": f"export/{file['file']}"}
-            for file in exported
+            {key: entry[key] for key in ("runtime", "precision", "bytes")} | {"file": f"export/{entry['file']}"}
+            for entry in exported
         ),
     ]
 

@@ -41,10 +41,11 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
             "train again on what is there now."
         )
     exported = _exported(run.folder)
-    paths = [Path(cfg.model)] if cfg.model else [run.folder / "model.safetensors", *exported]
+    paths = [Path(cfg.model)] if cfg.model else [run.weights, *exported]
     scores: dict[str, Any] = {}
     for path in paths:
-        classifier = Classifier.load(path, class_names=run.class_names)
+        # the folder, not its weights, which may be a parent's: the run's own temperature counts
+        classifier = Classifier.load(run.folder if path == run.weights else path, class_names=run.class_names)
         temperature = classifier.metadata.temperature
         # a file that export.json describes must still be that file; others are frozen as they are now
         frozen = Frozen({path: exported[path]["sha256"] if path in exported else file_hash(path)}, temperature)

@@ -8,6 +8,7 @@ import safetensors.torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.parent import weights_file
 from fer_lab.models.network import Network, build_network
 from fer_lab.results.record import read_record
 
@@ -17,7 +18,8 @@ class LoadedRun:
     """A completed run.
 
     Attributes:
-        folder, cfg, record: as they lie there; network: eval mode, best weights.
+        folder, cfg, record: as they lie there; weights: file of the network's weights, the parent's for a derived run.
+        network: eval mode, best weights.
         temperature: fitted on validation; class_names: order of the logits.
         channels: "grey" or "rgb"; native_size: faces are native_size × native_size uint8.
         crop_margin: share of the face box added around it when faces are cropped from photos.
@@ -26,6 +28,7 @@ class LoadedRun:
     folder: Path
     cfg: DictConfig
     record: dict[str, Any]
+    weights: Path
     network: Network
     temperature: float
     class_names: tuple[str, ...]
@@ -39,7 +42,7 @@ def load_run(folder: str | Path) -> LoadedRun:
     """Load a run's folder.
 
     Raises:
-        FerLabError: the folder holds no run, or one that has not completed.
+        FerLabError: the folder holds no run, or one that has not completed, or one whose parent is gone.
     """
     folder = Path(folder)
     record = read_record(folder)
@@ -55,11 +58,13 @@ def load_run(folder: str | Path) -> LoadedRun:
         cfg.backbone.weights = "none"  # the run's own weights follow
     class_names = tuple(record["model"]["class_names"])
     network = build_network(cfg, len(class_names))
-    network.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
+    weights = weights_file(folder)
+    network.load_state_dict(safetensors.torch.load_file(weights))
     return LoadedRun(
         folder=folder,
         cfg=cfg,
         record=record,
+        weights=weights,
         network=network.eval(),
         temperature=record["calibration"]["temperature"],
         class_names=class_names,

@@ -2,17 +2,21 @@
 
 Checkpoint choice, calibration, thresholds and quantisation see training and validation only. Whoever wants to score the
 test split names the hashes of the files it will score and the temperature it will use; the door checks them against the
-files as they are and notes the opening in the run's record.
+files as they are and notes the opening in the run's record. A row that is scored on another's logits comes through the
+same door: its parent's test logits are read only when everything it chooses is frozen.
 """
 
 import hashlib
-from collections.abc import Mapping, MutableSequence
-from dataclasses import dataclass
+from collections.abc import Mapping, MutableSequence, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from fer_lab.data.dataset import FaceData, FaceSplit
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.predict import load_predictions
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,12 @@ class Frozen:
 
     Attributes:
         files: path -> sha256 as it was when everything was decided; temperature: fitted on validation.
+        chosen: what else was chosen on validation, by name, for example {"alpha": 0.3}.
     """
 
     files: Mapping[Path, str]
     temperature: float
+    chosen: Mapping[str, float] = field(default_factory=dict)
 
 
 def file_hash(path: Path) -> str:
@@ -43,6 +49,29 @@ def open_test_split(data: FaceData, frozen: Frozen, by: str, openings: MutableSe
     Raises:
         FerLabError: no file is named, or one has changed since it was frozen.
     """
+    _open(frozen, by, openings)
+    return data._read("test")
+
+
+def open_test_logits(
+    path: Path, class_names: Sequence[str], frozen: Frozen, by: str, openings: MutableSequence[dict]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Open a run's test logits for a row that is derived from it, and count the opening in that row's record.
+
+    Args:
+        path: the run's test_predictions.parquet; class_names: order of the logits; the rest as in `open_test_split`.
+
+    Returns:
+        float32 N×K logits and int64 N labels.
+
+    Raises:
+        FerLabError: no file is named, or one has changed since it was frozen.
+    """
+    _open(frozen, by, openings)
+    return load_predictions(path, class_names)
+
+
+def _open(frozen: Frozen, by: str, openings: MutableSequence[dict]) -> None:
     if not frozen.files:
         raise FerLabError("The test split opens only for frozen files: name the checkpoint or exported file to score.")
     for path, expected in frozen.files.items():
@@ -56,8 +85,8 @@ def open_test_split(data: FaceData, frozen: Frozen, by: str, openings: MutableSe
             "by": by,
             "frozen": {
                 "temperature": frozen.temperature,
+                **frozen.chosen,
                 **{path.name: digest for path, digest in frozen.files.items()},
             },
         }
     )
-    return data._read("test")

@@ -19,7 +19,7 @@ from fer_lab.live.legal import NOTICE, require_purpose
 from fer_lab.live.lsi import Lsi
 from fer_lab.live.pipeline import Pipeline
 from fer_lab.live.screen import closing_table, line, progress_line
-from fer_lab.live.smoothing import smoother_factory
+from fer_lab.evaluation.smoothing import smoother_factory
 from fer_lab.live.store import Store
 from fer_lab.schema import command
 

@@ -8,10 +8,12 @@ from fer_lab.errors import FerLabError
 from fer_lab.schema import compose
 
 
-def write(outputs: Path, row: str, seed: int, validation: float, test: float = 0.5, status: str = "completed") -> None:
+def write(
+    outputs: Path, row: str, seed: int, validation: float, test: float = 0.5, status: str = "completed", **more: float
+) -> None:
     folder = outputs / row / f"seed{seed}"
     folder.mkdir(parents=True)
-    metrics = {"validation": {"macro_f1": validation}, "test": {"macro_f1": test}}
+    metrics = {"validation": {"macro_f1": validation, "nll": 1.0, **more}, "test": {"macro_f1": test}}
     (folder / "record.json").write_text(json.dumps({"status": status, "metrics": metrics}))
 
 
@@ -25,6 +27,12 @@ def test_best_completed_row_by_validation(tmp_path: Path) -> None:
     write(tmp_path, "demo_focal", 2, 0.99, status="running")
     write(tmp_path, "another_row", 0, 0.99)
     assert find_run(cfg) == tmp_path / "demo_focal" / "seed1"
+
+
+def test_of_rows_on_the_same_logits_the_calibrated_one(tmp_path: Path) -> None:
+    write(tmp_path, "demo_cross_entropy", 0, 0.70, nll=1.3)
+    write(tmp_path, "demo_focal", 0, 0.70, nll=1.1)
+    assert find_run(compose("export", ["sweep=demo", f"paths.outputs={tmp_path}"])).parent.name == "demo_focal"
 
 
 def test_run_is_taken_as_given_and_something_must_be() -> None:

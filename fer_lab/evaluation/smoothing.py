@@ -1,4 +1,7 @@
-"""Smoothing of one face's probabilities over time, independent of how often frames arrive (paper A, temporal part)."""
+"""Smoothing of a face's probabilities over time, independent of how often frames arrive (paper A, temporal part).
+
+The live pipeline smooths one face with it, scoring smooths many scripted sequences side by side: one implementation.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,10 +13,10 @@ from fer_lab.errors import FerLabError
 
 
 class Smoother(Protocol):
-    """State of one face."""
+    """State of one face, or of S sequences side by side."""
 
     def __call__(self, probabilities: np.ndarray, seconds: float) -> np.ndarray:
-        """Smoothed probabilities p̂_t (float K) after p_t (float K, sums to 1) of a moment that is no earlier."""
+        """Smoothed probabilities p̂_t (float K or S×K, sums 1) after p_t of a moment that is no earlier."""
         ...
 
 
@@ -51,7 +54,7 @@ class Window:
 
     def __call__(self, probabilities: np.ndarray, seconds: float) -> np.ndarray:
         self.past.append((seconds, probabilities))
-        while seconds - self.past[0][0] >= self.length:
+        while seconds - self.past[0][0] >= self.length - 1e-9:  # t / fps is seldom exact
             self.past.popleft()
         return np.mean([value for _, value in self.past], axis=0)
 
@@ -61,8 +64,23 @@ def unsmoothed(probabilities: np.ndarray, seconds: float) -> np.ndarray:
     return probabilities
 
 
-def smoother_factory(method: str, alpha: float, reference_fps: float, window_s: float) -> Callable[[], Smoother]:
-    """A function that makes one face's smoother (conf/live, key smoothing).
+def smooth_sequences(make: Callable[[], Smoother], probabilities: np.ndarray, fps: float) -> np.ndarray:
+    """Each of S sequences smoothed by itself, from its first frame on.
+
+    Args:
+        make: makes a smoother; probabilities: float S×T×K, T frames at `fps` frames per second.
+
+    Returns:
+        float S×T×K.
+    """
+    smooth = make()
+    return np.stack([smooth(probabilities[:, t], t / fps) for t in range(probabilities.shape[1])], axis=1)
+
+
+def smoother_factory(
+    method: str, alpha: float, reference_fps: float, window_s: float, where: str = "live.smoothing"
+) -> Callable[[], Smoother]:
+    """A function that makes one face's smoother (conf/live, key smoothing; `where` is that key, for messages).
 
     Raises:
         FerLabError: the method is unknown, or a value is outside its range.
@@ -73,12 +91,12 @@ def smoother_factory(method: str, alpha: float, reference_fps: float, window_s: 
         ("window_s", window_s, window_s > 0, "above 0"),
     ):
         if not fits:
-            raise FerLabError(f"live.smoothing.{key}={value} must be {limits}.")
+            raise FerLabError(f"{where}.{key}={value} must be {limits}.")
     factories: dict[str, Callable[[], Smoother]] = {
         "none": lambda: unsmoothed,
         "ema": lambda: Ema(alpha, reference_fps),
         "window": lambda: Window(window_s),
     }
     if method not in factories:
-        raise FerLabError(f"live.smoothing.method={method} is unknown: choose {', '.join(factories)}.")
+        raise FerLabError(f"{where}.method={method} is unknown: choose {', '.join(factories)}.")
     return factories[method]

@@ -1,90 +1,40 @@
-"""Audit a source of faces: counts, exact duplicates within and across splits, conflicting labels, constant images."""
+"""Audit what others hand us: a source of faces (`data=`), or the printed tables of a paper (`paper=`)."""
 
-from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from fer_lab.data.source import SPLITS, Source
-from fer_lab.errors import FerLabError
+from fer_lab.data.audit import findings_in_words, inspect_faces, markdown
+from fer_lab.data.source import SPLITS
+from fer_lab.results.paper_audit import audit_paper
 from fer_lab.results.record import write_json
 from fer_lab.schema import build, command
 from fer_lab.training.rows import check_row
 
 
 def audit(cfg: DictConfig) -> dict[str, Any]:
-    """Read every face of `cfg.data` once and report what is wrong with it.
+    """Report what is wrong with the paper `cfg.paper`, or, where none is named, with the faces of `cfg.data`.
 
     Returns:
-        counts {split: {emotion: n}}, unreadable (sentences), duplicate_groups and duplicate_rows (pixel-identical
-        faces), conflicting_groups (of those, with different labels), copies_in_train {split: rows}, constant (ids of
-        images whose max equals their min), licence; also in `<outputs>/audits/<source>/audit.json` and `audit.md`.
+        See :func:`fer_lab.results.paper_audit.audit_paper` and :func:`fer_lab.data.audit.inspect_faces`; also in
+        `<outputs>/audits/<paper or source>/audit.json` and `audit.md`.
     """
+    if cfg.paper:
+        return audit_paper(cfg)
     check_row(cfg)
-    source: Source = build(cfg.data)
-    faces: list[tuple[bytes, str, str]] = []
-    constant: list[str] = []
-    unreadable: list[str] = []
-    for face in track(source.read(), f"Auditing {source.name}", total=source.expected(), transient=True):
-        if isinstance(face, FerLabError):
-            unreadable.append(str(face))
-            continue
-        faces.append((face.image.tobytes(), face.emotion, face.split))
-        if face.image.max() == face.image.min():
-            constant.append(face.sample_id)
-    found = {"source": source.name, "licence": source.licence, **_findings(source, faces)}
-    found |= {"constant": constant, "unreadable": unreadable}
-    folder = Path(cfg.paths.outputs) / "audits" / source.name
+    found = inspect_faces(build(cfg.data))
+    folder = Path(cfg.paths.outputs) / "audits" / found["source"]
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "audit.json", found)
-    (folder / "audit.md").write_text(_markdown(found))
-    _show(found, folder)
+    (folder / "audit.md").write_text(markdown(found))
+    _show_faces(found, folder)
     return found
 
 
-def _findings(source: Source, faces: list[tuple[bytes, str, str]]) -> dict[str, Any]:
-    counts = Counter((split, emotion) for _, emotion, split in faces)
-    same: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
-    for pixels, emotion, split in faces:
-        same[pixels].append((emotion, split))
-    groups = [members for members in same.values() if len(members) > 1]
-    copied = Counter(split for g in groups if any(s == "train" for _, s in g) for _, split in g if split != "train")
-    return {
-        "faces": len(faces),
-        "counts": {split: {name: counts[split, name] for name in source.class_names} for split in SPLITS},
-        "duplicate_groups": len(groups),
-        "duplicate_rows": sum(len(group) for group in groups),
-        "conflicting_groups": sum(len({emotion for emotion, _ in group}) > 1 for group in groups),
-        "copies_in_train": {split: copied[split] for split in SPLITS[1:]},
-    }
-
-
-def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    copies = ", ".join(f"{n} {split}" for split, n in found["copies_in_train"].items())
-    return [
-        ("faces", f"{found['faces']:,}"),
-        ("unreadable", str(len(found["unreadable"]))),
-        ("groups of pixel-identical faces", f"{found['duplicate_groups']:,} with {found['duplicate_rows']:,} rows"),
-        ("of those with conflicting labels", str(found["conflicting_groups"])),
-        ("rows with a copy in train", copies),
-        ("constant images", str(len(found["constant"]))),
-        ("licence", found["licence"]),
-    ]
-
-
-def _markdown(found: dict[str, Any]) -> str:
-    names = list(found["counts"]["train"])
-    rows = [[split, *(str(found["counts"][split][name]) for name in names)] for split in SPLITS]
-    table = [["split", *names], ["---"] * (len(names) + 1), *rows]
-    lines = [f"# Audit of {found['source']}", "", *(f"- {what}: {value}" for what, value in _lines(found)), ""]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in table)]) + "\n"
-
-
-def _show(found: dict[str, Any], folder: Path) -> None:
+def _show_faces(found: dict[str, Any], folder: Path) -> None:
     console = Console()
     table = Table(title=f"Audit of {found['source']} → {folder}")
     table.add_column("split")
@@ -93,7 +43,7 @@ def _show(found: dict[str, Any], folder: Path) -> None:
     for split in SPLITS:
         table.add_row(split, *map(str, found["counts"][split].values()))
     console.print(table)
-    for what, value in _lines(found):
+    for what, value in findings_in_words(found):
         console.print(f"{what}: [bold]{value}[/bold]")
 
 

@@ -111,6 +111,7 @@ class PrintedNetwork:
     head: str | None = None
     classes: int | None = None
     where: str = ""
+    assumed: list[str] = field(default_factory=list)
 
 
 @dataclass

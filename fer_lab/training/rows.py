@@ -1,19 +1,41 @@
-"""Rows before and after a sweep: all are checked before the first trains, and one that failed decides the exit code."""
+"""Rows of a sweep: all are checked before the first trains, launched until each had its turn, and summed up."""
 
-import math
+import os
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf, read_write
 from rich import print as say
+from rich.markup import escape
 
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.parent import check_parent
 from fer_lab.results.record import read_record
 from fer_lab.schema import check_targets, compose
+from fer_lab.training.plan import (
+    BUSY,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MISSING,
+    STALE,
+    is_busy,
+    parent_folder,
+    planned,
+    show_plan,
+    state_of,
+)
+from fer_lab.training.turn import mark_killed
+
+_WORDS = {DONE: "completed", MISSING: "not run"}
 
 
 def check_row(cfg: DictConfig) -> None:
@@ -28,53 +50,223 @@ def check_row(cfg: DictConfig) -> None:
     check_targets(cfg)
     if cfg.trainer.max_epochs < 1:
         raise FerLabError(f"{cfg.name}: trainer.max_epochs={cfg.trainer.max_epochs} must be at least 1.")
-    if cfg.smoothing.method != "none":
-        raise FerLabError(f"{cfg.name}: smoothing needs a row that names a parent's logits; single faces have no time.")
+    check_parent(cfg)
 
 
 class RowsCallback(Callback):
-    """Hydra callback of `train`: checks every row of a table first, and sums up at the end."""
-
-    def __init__(self) -> None:
-        self.broken = 0
+    """Hydra callback of `train`: hands a multirun that starts to the :class:`Sweep` of this process."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        overrides = _unswept(config)
-        for row in config.table.rows:
-            try:
-                check_row(compose("train", [*overrides, f"experiment={row}"]))
-            except FerLabError as error:
-                print(f"fer-lab train: row '{row}' cannot run, so none was started: {error}", file=sys.stderr)
-                sys.exit(1)
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        value = job_return._return_value
-        self.broken += isinstance(value, float) and math.isnan(value)
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        records = [read_record(folder) for folder in _folders(config)]
-        statuses = [record["status"] if record else "not run" for record in records]
-        if statuses:
-            counted = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-            name = config.table.name
-            say(f"[bold]{name}[/bold]: {counted}; the table: python -m fer_lab.tables sweep={name}")
-        if self.broken or any(status != "completed" for status in statuses):
+        try:
+            Sweep.current = Sweep.current or Sweep(config)
+        except FerLabError as error:
+            print(f"fer-lab train: {error}", file=sys.stderr)
             sys.exit(1)
+        if config.dry:
+            Sweep.current.show()
+            sys.exit(0)
+        with read_write(config.hydra):
+            config.hydra.overrides.task.extend(Sweep.current.next_launch())
 
 
-def _unswept(config: DictConfig) -> list[str]:
-    """The command line's overrides that hold for every row."""
-    parser = OverridesParser.create()
-    words = [word for word in config.hydra.overrides.task if not word.startswith("experiment=")]
-    return [word for word in words if not parser.parse_override(word).is_sweep_override()]
+class Sweep:
+    """A multirun, over as many launches as it takes until each of its runs had its turn.
+
+    One launch is enough unless a run was busy in another process, waits for its parent, or a worker was killed and took
+    the launcher with it. What a run came to is read from its folder.
+
+    Args:
+        config: of the multirun, with its `hydra` node.
+
+    Raises:
+        FerLabError: the launcher is not installed, or a row cannot run; nothing was started.
+    """
+
+    current: "Sweep | None" = None
+
+    def __init__(self, config: DictConfig) -> None:
+        self.launcher = str(config.hydra.launcher._target_).rpartition(".")[2]
+        for part in ("launcher", "sweeper"):
+            _check_installed(part, config.hydra)
+        self.table = config.table.name
+        self.jobs = planned(config)
+        words = map(OverridesParser.create().parse_override, config.hydra.overrides.task)
+        fixed = [str(word.input_line) for word in words if not word.is_sweep_override()]
+        for cfg in _rows(self.jobs) if self.jobs else [compose("train", fixed)]:
+            try:
+                check_row(cfg)
+                self._check_devices(cfg)
+            except FerLabError as error:
+                raise FerLabError(f"row '{cfg.name}' cannot run, so none was started: {error}") from error
+            self.name, self.outputs = self.table or cfg.name, Path(cfg.paths.outputs)
+        wanted = config.hydra.launcher.get("n_jobs", 1)
+        self.at_a_time = wanted if wanted > 0 else os.cpu_count() or 1
+        self.launches = 0
+        self.finished: set[Path] = set()  # had their turn, whatever came of it
+        self.strikes: Counter[Path] = Counter()  # launches that a run did not survive
+        self._launched: list[Path] = []
+        self._before: dict[Path, tuple] = {}
+        self._busy: set[Path] = set()
+
+    def _check_devices(self, cfg: DictConfig) -> None:
+        if str(cfg.trainer.devices) not in ("1", "auto") and self.launcher in ("JoblibLauncher", "LocalLauncher"):
+            raise FerLabError(
+                f"trainer.devices={cfg.trainer.devices} starts processes of its own, which this launcher cannot; take "
+                "hydra/launcher=basic or slurm, or trainer.devices=1."
+            )
+
+    def show(self) -> None:
+        """Print how every run stands (`--dry`)."""
+        if self.jobs:
+            show_plan(self.name, self.jobs, self.at_a_time)
+        else:
+            say(f"[bold]{self.name}[/bold]: a search chooses its runs as it goes. {self._trials()}")
+
+    def _folders(self) -> list[Path]:
+        """Run folders; those on disk where a search chooses the runs."""
+        if self.jobs:
+            return [Path(cfg.paths.run) for cfg in self.jobs]
+        return [path.parent for path in sorted((self.outputs / self.name).glob("*/seed*/record.json"))]
+
+    def _waits(self, cfg: DictConfig) -> bool:
+        """Whether a run's parent must be done by another launch first; in one process the rows come in order."""
+        parent = parent_folder(cfg) if cfg.parent else None
+        if parent not in set(self._folders()) - self.finished:
+            return False
+        return self.launcher != "BasicLauncher" or is_busy(Path(str(parent)))
+
+    def next_launch(self) -> list[str]:
+        """Overrides of the launch that follows: which runs it leaves alone, and whether it waits for busy ones."""
+        self.launches += 1
+        for cfg in self.jobs or ():
+            if cfg.parent and parent_folder(cfg) in self.finished and _found(parent_folder(cfg)) == FAILED:
+                print(f"fer-lab train: {cfg.paths.run}: not run, its parent {cfg.parent} failed", file=sys.stderr)
+                self.finished.add(Path(cfg.paths.run))
+        waiting = {Path(cfg.paths.run) for cfg in self.jobs or () if self._waits(cfg)}
+        self._launched = [folder for folder in self._folders() if folder not in self.finished | waiting]
+        self._before = {folder: _stamp(folder) for folder in self._folders()}
+        left_alone = ",".join(f"'{folder}'" for folder in sorted(self.finished | waiting))
+        patient = self.launches > 1 and set(self._launched) <= self._busy
+        return [f"skip=[{left_alone}]", f"patient={str(patient).lower()}"] if self.launches > 1 or waiting else []
+
+    def again(self, crash: Exception | None) -> bool:
+        """After a launch: mark what was killed, and say whether another launch has something to do.
+
+        Args:
+            crash: what the launcher raised; a row's own exceptions never get here.
+        """
+        progress = False
+        self._busy = set()
+        for folder in self._folders():
+            if folder in self.finished:
+                continue
+            record = read_record(folder) or {}
+            touched = _stamp(folder) != self._before.get(folder, ())
+            if is_busy(folder, 6.0 if crash else 0.0):  # a killed process's loaders hold the lock for some seconds more
+                self._busy.add(folder)
+            elif record.get("status") == "running" and touched:
+                self.strikes[folder] += 1
+                if self.launcher != "JoblibLauncher" or self.strikes[folder] > 1:  # joblib ends all for one's sake
+                    print(f"fer-lab train: {folder}: {mark_killed(folder)}", file=sys.stderr)
+                    self.finished.add(folder)
+            elif (folder in self._launched and (not crash or touched)) or not self.jobs:
+                self.finished.add(folder)
+            else:
+                continue
+            progress |= touched or folder in self.finished
+        if crash:
+            said = str(crash).strip().split("\n")[0][:200]
+            print(f"fer-lab train: {self.launcher} stopped: {type(crash).__name__}: {said}", file=sys.stderr)
+        unfinished = set(self._folders()) - self.finished
+        more = bool(unfinished) and (progress or (unfinished == self._busy and not crash))
+        if not self.jobs:
+            more = crash is not None and progress
+        if more:
+            say(f"[bold]{self.name}[/bold]: launching the {len(unfinished) or 'other'} runs that are left")
+        return more and self.launches <= 2 * len(self._folders()) + 2
+
+    def sum_up(self) -> int:
+        """Print what became of the runs; returns the exit code, 1 unless all are completed."""
+        if not self.jobs:
+            say(f"[bold]{self.name}[/bold]: {self._trials()}")
+            return int(DONE not in {_found(folder) for folder in self._folders()})
+        states = {Path(cfg.paths.run): state_of(cfg) for cfg in self.jobs}
+        words = [_WORDS.get(state.status, state.status) for state in states.values()]
+        counted = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+        table = f"; the table: python -m fer_lab.tables sweep={self.table}" if self.table else ""
+        say(f"[bold]{self.name}[/bold]: {counted}{table}")
+        for folder, state in states.items():
+            if state.status in (FAILED, STALE, INTERRUPTED, BUSY):
+                say(f"  {folder}: {state.status}: {escape(state.detail)}")
+        return int(any(state.status != DONE for state in states.values()))
+
+    def _trials(self) -> str:
+        words = [_found(folder) for folder in self._folders()]
+        counted = ", ".join(f"{words.count(word)} {_WORDS.get(word, word)}" for word in dict.fromkeys(words))
+        best = self.outputs / self.name / "optimization_results.yaml"
+        return f"{counted or 'no trial yet'}" + (f"; the best: {best}" if best.exists() else "")
 
 
-def _folders(config: DictConfig) -> list[Path]:
-    """Run folders of a table's rows and the seeds in play."""
-    parser = OverridesParser.create()
-    seeds = list(config.table.seeds)
-    for override in map(parser.parse_override, config.hydra.overrides.task):
-        if override.key_or_group == "seed":
-            swept = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
-            seeds = [int(str(value)) for value in swept]
-    return [Path(config.paths.outputs) / row / f"seed{seed}" for row in config.table.rows for seed in seeds]
+def supervised(start: Callable[[], None]) -> None:
+    """Run Hydra's main of `train`, as often as its sweep needs it, and exit with 1 if a run failed."""
+    Sweep.current = None
+    if "--dry" in sys.argv:
+        sys.argv = [*(word for word in sys.argv if word != "--dry"), "dry=true"]
+    words = list(sys.argv)
+    more = True
+    while more:
+        crash = None
+        try:
+            with _raising():
+                start()
+        except CompactHydraException as error:
+            print("\n".join(filter(None, (str(error), str(error.__cause__ or "")))), file=sys.stderr)
+            sys.exit(1)
+        except Exception as error:
+            if Sweep.current is None:
+                raise
+            crash = error
+        sys.argv = list(words)
+        more = Sweep.current is not None and Sweep.current.again(crash)
+    if Sweep.current and Sweep.current.sum_up():
+        sys.exit(1)
+
+
+@contextmanager
+def _raising() -> Iterator[None]:
+    """Hydra raises what it would otherwise print before it ends the process."""
+    name = "HYDRA_FULL_ERROR"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _rows(jobs: list[DictConfig]) -> list[DictConfig]:
+    """One run of each row and variant: what it is checked for does not depend on its seed."""
+    return list({(cfg.name, cfg.variant): cfg for cfg in reversed(jobs)}.values())[::-1]
+
+
+def _check_installed(part: str, hydra_cfg: DictConfig) -> None:
+    target = hydra_cfg[part]._target_
+    try:
+        get_class(target)
+    except Exception as error:
+        name = hydra_cfg.runtime.choices[f"hydra/{part}"]
+        raise FerLabError(f"hydra/{part}={name} needs a plugin: pip install 'fer_lab[scale]' ({error}).") from error
+
+
+def _stamp(folder: Path) -> tuple:
+    """Changes whenever a run begins, goes on or ends in a folder."""
+    path = folder / "record.json"
+    return (path.stat().st_mtime_ns, path.stat().st_ino) if path.exists() else ()
+
+
+def _found(folder: Path) -> str:
+    status = (read_record(folder) or {}).get("status", "")
+    return {"completed": DONE, "failed": FAILED, "running": INTERRUPTED}.get(status, MISSING)

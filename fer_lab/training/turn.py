@@ -1,0 +1,114 @@
+"""A row's turn inside a sweep: left alone, waited for, or run in a process of its own."""
+
+import functools
+import math
+import multiprocessing
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich import print as say
+
+from fer_lab.errors import FerLabError
+from fer_lab.results.record import read_record, write_json
+from fer_lab.training.plan import is_busy, show_plan
+
+Inner = Callable[[DictConfig], dict[str, Any]]
+
+
+def in_turn(train: Inner) -> Inner:
+    """Make of `train` what a sweep calls for each row; a run of its own is trained at once."""
+
+    @functools.wraps(train)
+    def row(cfg: DictConfig) -> dict[str, Any]:
+        if cfg.dry:
+            show_plan(cfg.name, [cfg])
+            return {}
+        hydra_cfg = HydraConfig.get() if HydraConfig.initialized() else None
+        if hydra_cfg is None or hydra_cfg.mode != RunMode.MULTIRUN:
+            return train(cfg)
+        folder = Path(cfg.paths.run)
+        if str(folder) in cfg.skip:
+            return {"objective": _objective(folder)}
+        if is_busy(folder):
+            if not cfg.patient:
+                say(f"[cyan]running elsewhere[/cyan] {folder}: the others first, then this one again")
+                return {}
+            if not _waited_for(folder):
+                return {"objective": math.nan}
+        # a process of several devices starts its siblings with these words: this row's, not the whole sweep's
+        sys.argv[1:] = [*hydra_cfg.overrides.task, "hydra.mode=RUN"]
+        if str(hydra_cfg.launcher._target_).endswith(".JoblibLauncher"):
+            return {"objective": _alone(train, cfg)}
+        return train(cfg)
+
+    return row
+
+
+def _objective(folder: Path) -> float:
+    metrics = (read_record(folder) or {}).get("metrics", {})
+    return metrics.get("validation", {}).get("macro_f1", math.nan)
+
+
+def _waited_for(folder: Path) -> bool:
+    """Wait until no other process works on a run; False where that process failed it, which is not tried again."""
+    say(f"[cyan]running elsewhere[/cyan] {folder}: waiting for it")
+    with FileLock(folder / ".lock"):
+        record = read_record(folder)
+    return record is None or record["status"] != "failed"
+
+
+def _alone(train: Inner, cfg: DictConfig) -> float:
+    """Run a row in a fork of this process, so that a kill takes the row alone: joblib would end all its workers.
+
+    Raises:
+        FerLabError: the row's own, or that its process was killed.
+    """
+    context = multiprocessing.get_context("fork")  # nothing in a joblib worker has threads or CUDA before this
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(train, cfg, theirs))
+    process.start()
+    theirs.close()
+    process.join()
+    if (process.exitcode or 0) < 0:
+        raise FerLabError(f"{cfg.paths.run}: {mark_killed(Path(cfg.paths.run), -(process.exitcode or 0))}")
+    kind, result = ours.recv() if ours.poll() else ("broken", None)
+    if kind == "refused":
+        raise FerLabError(result)
+    return result if kind == "done" else math.nan
+
+
+def _run(train: Inner, cfg: DictConfig, answer: Connection) -> None:
+    try:
+        answer.send(("done", train(cfg).get("objective")))
+    except FerLabError as error:
+        answer.send(("refused", str(error)))
+    except Exception:
+        traceback.print_exc()
+        answer.send(("broken", None))
+
+
+def mark_killed(folder: Path, number: int | None = None) -> str:
+    """Make the record of a run that was killed `failed`; returns its sentence.
+
+    Args:
+        folder: of the run; number: of the signal, where it is known.
+    """
+    by = f" by {signal.Signals(number).name}" if number else ""
+    sentence = (
+        f"its process was killed{by}, by hand or for want of memory; "
+        "the same command goes on from the last finished epoch."
+    )
+    with FileLock(folder / ".lock"):
+        record = read_record(folder)
+        if record and record["status"] == "running":
+            write_json(folder / "record.json", record | {"status": "failed", "error": sentence})
+    return sentence

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
+from rich import print as say
 
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.test_split import file_hash
@@ -42,7 +43,7 @@ class Parent:
         files = {self.folder / VALIDATION: file_hash(self.folder / VALIDATION)}
         weights = weights_file(self.folder)
         if weights.exists():  # weights may be deleted to save space; the logits stay
-            files[weights] = _scored(self.record)[weights.name]
+            files[weights] = _scored(self.record).get(weights.name) or file_hash(weights)
         return files
 
     def require_unchanged(self, folder: Path, record: dict[str, Any]) -> None:
@@ -117,21 +118,32 @@ def ready_parent(cfg: DictConfig, train: Callable[..., dict]) -> Parent:
     """
     parent_cfg = parent_config(cfg)
     folder = parent_folder(cfg)
+    if folder.is_dir():
+        _wait_for(folder)
     if parent_cfg:
         _make_sure(cfg, parent_cfg, train)
-    elif folder.is_dir():
-        with FileLock(folder / ".lock"):
-            pass
     record = read_record(folder)
     if record is None or record["status"] != "completed":
         said = f"is {record['status']}" if record else "holds no run"
         because = f" ({record['error']})" if record and record["error"] else ""
         raise FerLabError(f"{cfg.name}: its parent's folder {folder} {said}{because}; train {cfg.parent} first.")
+    if not (folder / VALIDATION).exists():
+        raise FerLabError(f"{cfg.name}: {folder} holds no {VALIDATION}; train {cfg.parent} again with rerun=always.")
     saved = OmegaConf.load(folder / "config.yaml")
     assert isinstance(saved, DictConfig)
     require_same(cfg, saved, f"its parent's run {folder}")
     weights_file(folder)  # refuses a derived parent whose own parent is another by now
     return Parent(folder, record)
+
+
+def _wait_for(folder: Path) -> None:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=1)  # whoever looks whether it is busy holds it for an instant
+    except Timeout:
+        say(f"[cyan]running elsewhere[/cyan] {folder}: waiting for it")
+        lock.acquire()
+    lock.release()
 
 
 def _make_sure(cfg: DictConfig, parent_cfg: DictConfig, train: Callable[..., dict]) -> None:

@@ -65,8 +65,10 @@ def open_test_logits(
         float32 N×K logits and int64 N labels.
 
     Raises:
-        FerLabError: no file is named, or one has changed since it was frozen.
+        FerLabError: no file is named, or one has changed since it was frozen, or there are no test logits.
     """
+    if not path.exists():
+        raise FerLabError(f"{path} does not exist; train {path.parent.parent.name} again with rerun=always.")
     _open(frozen, by, openings)
     return load_predictions(path, class_names)
 

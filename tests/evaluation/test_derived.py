@@ -18,6 +18,7 @@ from fer_lab.data.dataset import FaceData
 from fer_lab.errors import FerLabError
 from fer_lab.evaluate import evaluate
 from fer_lab.evaluation.calibration import fit_temperature
+from fer_lab.evaluation.parent import ready_parent
 from fer_lab.evaluation.predict import load_predictions
 from fer_lab.evaluation.run import load_run
 from fer_lab.evaluation.test_split import file_hash
@@ -128,7 +129,7 @@ def test_the_test_logits_are_opened_for_what_is_frozen_and_counted(made: Path) -
 
 
 def test_fitting_never_reads_the_test_logits(chain: Path, tiny: Callable) -> None:
-    """Spoiled test logits change no choice, and absent ones are missed only at the door, when everything is chosen."""
+    """Spoiled test logits change no choice, and unreadable ones are noticed only when everything is chosen."""
     before = read(chain, "smoothed")
     file = chain / "calibrated" / "seed0" / "test_predictions.parquet"
     table = pd.read_parquet(file)
@@ -141,12 +142,29 @@ def test_fitting_never_reads_the_test_logits(chain: Path, tiny: Callable) -> Non
         assert spoiled[chosen] == before[chosen]
     assert spoiled["metrics"]["validation"] == before["metrics"]["validation"]
 
-    file.unlink()
-    with pytest.raises(FileNotFoundError, match="test_predictions"):
-        train(tiny(*SHORT, *EMA, "name=absent"))
-    frozen = read(chain, "absent")["test_openings"][0]["frozen"]
+    file.write_text("not logits")
+    with pytest.raises(ValueError, match="Parquet"):
+        train(tiny(*SHORT, *EMA, "name=unreadable"))
+    frozen = read(chain, "unreadable")["test_openings"][0]["frozen"]
     assert frozen["alpha"] == before["smoothing"]["alpha"]
     assert frozen["temperature"] == before["calibration"]["temperature"]
+
+
+def test_absent_logits_are_named(chain: Path, tiny: Callable) -> None:
+    (chain / "base" / "seed0" / "test_predictions.parquet").unlink()
+    with pytest.raises(FerLabError, match=r"base/seed0/test_predictions.parquet does not exist; train base again"):
+        train(tiny(*SHORT, *FITTED, "name=another"))
+    assert read(chain, "another")["test_openings"] == []
+    (chain / "base" / "seed0" / "validation_predictions.parquet").unlink()
+    with pytest.raises(FerLabError, match=r"base/seed0 holds no validation_predictions.parquet; train base again"):
+        train(tiny(*SHORT, *FITTED, "name=another"))
+
+
+def test_data_that_changed_since_the_parent_was_trained_is_refused(chain: Path, tiny: Callable) -> None:
+    path = chain / "base" / "seed0" / "record.json"
+    path.write_text(json.dumps(read(chain, "base") | {"data_hash": "another"}))
+    with pytest.raises(FerLabError, match=r"base/seed0: its data has changed since \(manifest another, now \w+\)"):
+        train(tiny(*SHORT, *FITTED, "name=new"))
 
 
 def test_a_parent_s_weights_that_changed_do_not_open_the_test_logits(chain: Path, tiny: Callable) -> None:
@@ -262,6 +280,19 @@ def test_a_run_that_waits_goes_on_when_the_other_process_is_done(chain: Path, ti
         train(tiny(*SHORT, *FITTED))
     threading.Timer(0.3, release).start()
     assert train(tiny(*SHORT, *FITTED), wait=True)["status"] == "completed"
+
+
+def test_a_helper_process_of_a_parent_s_distributed_training_ends_with_it(
+    tiny: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    asked = []
+    with pytest.raises(SystemExit) as ended:
+        ready_parent(
+            tiny("experiment=demo_focal", "parent=demo_focal", "name=new"),
+            lambda cfg, wait: asked.append((cfg.name, cfg.parent, wait)),
+        )
+    assert (ended.value.code, asked) == (0, [("demo_focal", None, True)])
 
 
 def test_rows_are_checked_against_their_parents_before_any_trains() -> None:

@@ -1,5 +1,6 @@
 """What a config may compute: `${choice:...}`, `${variant:...}`, `${path:...}`, `${csv:...}`, `${scaled:...}`."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,9 +47,11 @@ def scaled(value: float | Sequence[float], strength: float, around: float = 0.0)
 
 
 def register() -> None:
-    """Make them known to OmegaConf."""
+    """Make them known to OmegaConf, in every process that reads a config."""
     OmegaConf.register_new_resolver("choice", choice, replace=True)
     OmegaConf.register_new_resolver("variant", variant, replace=True)
     OmegaConf.register_new_resolver("path", lambda *parts: str(Path(*map(str, parts))), replace=True)
     OmegaConf.register_new_resolver("csv", lambda values: ",".join(str(value) for value in values), replace=True)
     OmegaConf.register_new_resolver("scaled", scaled, replace=True)
+    # conf/hydra holds our own joblib, ray, ... in full: that Hydra checks them against the plugins' keys too is welcome
+    warnings.filterwarnings("ignore", "(?s).*is validated against ConfigStore schema with the same name")

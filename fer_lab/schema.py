@@ -10,7 +10,6 @@ import inspect
 import json
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,8 +121,6 @@ class Config:
 
 
 register()
-# conf/hydra holds our own joblib, ray, ... in full: that Hydra checks them against the plugins' keys besides is welcome
-warnings.filterwarnings("ignore", "(?s).*is validated against ConfigStore schema with the same name")
 ConfigStore.instance().store(name="schema", node=Config)
 
 

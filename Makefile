@@ -17,7 +17,7 @@ PINS := --constraint constraints.txt --build-constraint constraints.txt
 # Where containers set this, every process would compile torch and its company again, some 12 s each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-slow check lock format clean
+.PHONY: help setup demo verify reproduce test test-slow check lock format clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,12 @@ demo: $(CORE)  ## train, tabulate, export and benchmark a small sweep on synthet
 	$(RUN).evaluate sweep=demo
 	$(RUN).tables sweep=demo report=outputs/demo/report.html
 	@echo "The report is $(CURDIR)/outputs/demo/report.html"
+
+verify: $(CORE)  ## rebuild every table of experiments/ from its kept records and fail on a difference
+	$(RUN).tables verify=true
+
+reproduce: $(CORE)  ## train rows of a kept table again and judge them: TABLE=ablation ROWS=ablation_baseline,... ARGS="data.path=..."
+	$(RUN).results.reproduce $(TABLE) "$(ROWS)" $(ARGS)
 
 test: $(DEV)  ## run the fast tests (ARGS="-k labels" is handed to pytest)
 	$(BIN)/python -m pytest $(ARGS)

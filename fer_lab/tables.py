@@ -1,6 +1,5 @@
 """`python -m fer_lab.tables sweep=demo`: a sweep's records as csv, Markdown, LaTeX and one self-contained page."""
 
-import shutil
 from functools import cache
 from pathlib import Path
 
@@ -10,37 +9,79 @@ from rich.console import Console
 from rich.progress import track
 
 from fer_lab.errors import FerLabError
-from fer_lab.results.collect import Expected, Results, collect
-from fer_lab.results.report import write_report
+from fer_lab.results.collect import collect
+from fer_lab.results.publish import publish, published_rows, rebuild
+from fer_lab.results.record import code_fingerprint
+from fer_lab.results.report import write_reports
+from fer_lab.results.rows import Expected, Results
+from fer_lab.results.verify import kept_tables, problems
 from fer_lab.results.write import terminal, write_tables
-from fer_lab.schema import command, compose, config_hash
+from fer_lab.schema import command, compose, config_hash, deciding_part
 
 #: Overrides that say which table, not what its rows are.
-_OWN = ("sweep", "experiment", "seed", "report")
+_OWN = ("sweep", "experiment", "seed", "report", "publish", "verify", "logger", "table.examples")
 
 
 def tables(cfg: DictConfig) -> dict:
-    """Write a sweep's table and report from the records under `paths.outputs`.
+    """Write a sweep's table and report from the records under `paths.outputs`; `publish` keeps both in a folder.
+
+    With `verify`, rebuild every kept table of `paths.experiments` instead; `publish` without a sweep writes a kept
+    table again from its own records.
 
     Returns:
-        `folder` and `report` (paths written), `results` (:class:`Results`), `completed` (runs that gave numbers).
+        `folder` and `report` (paths written), `results` (:class:`Results`), `completed` (runs that gave numbers); of
+        `verify`, `verified` (folders).
 
     Raises:
-        FerLabError: no sweep was named, a row does not compose, or a run's file cannot be read.
+        FerLabError: no sweep was named, a row does not compose, a run's file cannot be read, or a kept table differs.
     """
+    if cfg.verify:
+        return {"verified": verify(Path(cfg.paths.experiments))}
+    if not cfg.table.rows and cfg.publish:
+        results = rebuild(Path(cfg.publish))
+        write_tables(results, Path(cfg.publish))
+        return {"folder": Path(cfg.publish), "results": results, "completed": len(results.completed)}
     if not cfg.table.rows:
         raise FerLabError("No table to build: name its sweep, for example sweep=demo.")
     results = read(cfg)
     folder = Path(cfg.paths.outputs) / "tables" / cfg.table.name
     write_tables(results, folder)
-    report = write_report(results, folder / "report.html")
-    if cfg.report:
-        Path(cfg.report).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(report, cfg.report)
+    report = write_reports(results, folder / "report.html", cfg)
     console = Console()
     console.print(terminal(results, console.width))
+    if cfg.publish:
+        publish(results, Path(cfg.publish), cfg.table.paper, list(cfg.table.seeds), _row_overrides())
+        console.print(f"Kept: {cfg.publish}", highlight=False, soft_wrap=True)
+    if "wandb" in (cfg.logger or {}):
+        from fer_lab.training.wandb_run import publish_table  # torch and Lightning, which a table does without
+
+        publish_table(cfg, results, folder)
     console.print(f"Table: {folder / 'table.md'}\nReport: {cfg.report or report}", highlight=False, soft_wrap=True)
     return {"folder": folder, "report": report, "results": results, "completed": len(results.completed)}
+
+
+def verify(experiments: Path) -> list[Path]:
+    """Rebuild every kept table and compare it with what is kept.
+
+    Raises:
+        FerLabError: a file differs from what its records give; all such files have been named.
+    """
+    folders, console = kept_tables(experiments), Console(stderr=True)
+    differing = []
+    for folder in folders:
+        found = problems(folder)
+        console.print(f"{folder}: {'differs' if found else 'as its records say'}", highlight=False, soft_wrap=True)
+        for problem in found:
+            console.print(f"  {problem}", highlight=False, soft_wrap=True, markup=False)
+        differing += [str(folder)] if found else []
+    if differing:
+        raise FerLabError(
+            f"Kept tables differ from their records: {', '.join(differing)}; after a change of how tables are written, "
+            "write one again with publish=<its folder>, otherwise restore its files."
+        )
+    if not folders:
+        console.print(f"No table is kept under {experiments}: there is nothing to verify.")
+    return folders
 
 
 def read(cfg: DictConfig) -> Results:
@@ -49,7 +90,7 @@ def read(cfg: DictConfig) -> Results:
     @cache
     def expected(row: str, seed: int) -> Expected:
         composed = compose("train", [f"sweep={cfg.table.name}", f"experiment={row}", f"seed={seed}", *_row_overrides()])
-        return Expected(config_hash(composed), dict(composed.choices))
+        return Expected(config_hash(composed), dict(composed.choices), deciding_part(composed))
 
     return collect(
         cfg.table.name,
@@ -60,6 +101,8 @@ def read(cfg: DictConfig) -> Results:
         Path(cfg.paths.outputs),
         expected,
         track=lambda rows: track(rows, description="Reading runs", transient=True),
+        published=published_rows(Path(cfg.paths.experiments), cfg.table.paper),
+        code=code_fingerprint(),
     )
 
 

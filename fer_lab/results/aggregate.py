@@ -1,100 +1,16 @@
-"""From runs to table cells: mean and spread over seeds, columns, the best row, the Pareto front.
-
-A column is one entry of a list, so that significance or published values become further entries.
-"""
+"""From runs to what is shown: lines of cells, the best row, exports with their latency, the Pareto front."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fer_lab.results.collect import COMPLETED, NOT_RUN, Results, Row, Run
+from fer_lab.results.columns import Column, choices, numbers
+from fer_lab.results.rows import Results, Row, Run
+from fer_lab.results.spread import Spread, spread
 
 #: What rows are compared and chosen by. Never a test metric.
 SELECTION = ("validation", "macro_f1")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean, sample standard deviation (n - 1 in the denominator; None for a single value) and count."""
-
-    mean: float
-    sd: float | None
-    n: int
-
-    def text(self, digits: int = 3) -> str:
-        """`0.652 ± 0.004`, or `0.652` for a single value."""
-        mean = f"{self.mean:.{digits}f}"
-        return mean if self.sd is None else f"{mean} ± {self.sd:.{digits}f}"
-
-
-def spread(values: Sequence[float]) -> Spread | None:
-    """Mean and sample standard deviation of the values, None when there are none."""
-    if not values:
-        return None
-    mean = math.fsum(values) / len(values)
-    if len(values) == 1:
-        return Spread(mean, None, 1)
-    return Spread(mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)), len(values))
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of mean ± sd over seeds."""
-
-    split: str
-    name: str
-    title: str
-
-    @property
-    def key(self) -> str:
-        """The column's name in results.csv, before `_mean` and `_sd`."""
-        return f"{self.split}_{self.name}"
-
-    def spread(self, row: Row) -> Spread | None:
-        """The column's value for a row."""
-        return spread(row.values(self.split, self.name))
-
-
-METRICS = (
-    Metric("validation", "macro_f1", "Validation macro-F1"),
-    Metric("test", "accuracy", "Test accuracy"),
-    Metric("test", "macro_f1", "Test macro-F1"),
-    Metric("test", "ece", "Test ECE"),
-    Metric("test", "nll", "Test NLL"),
-)
-
-
-@dataclass(frozen=True)
-class Size:
-    """A column of a fact about the network, the same in every seed of a row."""
-
-    key: str
-    field: str
-    title: str
-    unit: float
-    digits: int
-
-    def value(self, row: Row) -> int | None:
-        """From `model.<field>` of the first completed run."""
-        return row.completed[0].record["model"].get(self.field) if row.completed else None
-
-    def text(self, row: Row) -> str:
-        """In the column's unit, or the row's word."""
-        value = self.value(row)
-        return absent(row) if value is None else f"{value / self.unit:,.{self.digits}f}"
-
-
-SIZES = (
-    Size("parameters", "parameters_total", "Parameters (M)", 1e6, 3),
-    Size("macs", "macs", "MACs (M)", 1e6, 1),
-    Size("checkpoint_bytes", "checkpoint_bytes", "Checkpoint (MB)", 1e6, 2),
-)
-
-
-def absent(row: Row) -> str:
-    """The word in place of a number: the row's, or `not run` for what its completed runs did not measure."""
-    return NOT_RUN if row.word == COMPLETED else row.word
 
 
 def seeds_text(row: Row) -> str:
@@ -113,24 +29,39 @@ class Line:
     baseline: bool
 
 
+@dataclass(frozen=True)
+class _Seeds:
+    """How many seeds gave a number."""
+
+    title: str = "n"
+
+    def cell(self, results: Results, row: Row) -> tuple[str, bool]:
+        return seeds_text(row), True
+
+    def fields(self) -> list[str]:
+        return [self.title]
+
+    def values(self, results: Results, row: Row) -> list[str]:
+        return [str(len(row.completed))]
+
+
+def columns(results: Results) -> list[Column]:
+    """The shown columns, after the row's name."""
+    return [*choices(results), _Seeds(), *numbers(results)]
+
+
 def headings(results: Results) -> list[str]:
     """Titles of the shown columns, after the row's name."""
-    return [*results.differing_choices(), "n", *(m.title for m in METRICS), *(s.title for s in SIZES)]
+    return [column.title for column in columns(results)]
 
 
 def lines(results: Results) -> list[Line]:
     """The table as shown in Markdown, LaTeX, HTML and the terminal."""
-    best = best_row(results)
-    shown = []
-    for row in results.rows:
-        cells = [(row.choices.get(group, ""), False) for group in results.differing_choices()]
-        cells.append((seeds_text(row), True))
-        for metric in METRICS:
-            value = metric.spread(row)
-            cells.append((value.text() if value else absent(row), value is not None))
-        cells += [(size.text(row), size.value(row) is not None) for size in SIZES]
-        shown.append(Line(row, tuple(cells), row is best, row.name == results.baseline))
-    return shown
+    best, shown = best_row(results), columns(results)
+    return [
+        Line(row, tuple(column.cell(results, row) for column in shown), row is best, row.name == results.baseline)
+        for row in results.rows
+    ]
 
 
 def best_row(results: Results) -> Row | None:

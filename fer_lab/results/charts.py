@@ -1,4 +1,4 @@
-"""Figures of the report that show many rows or epochs: per-class F1, learning curves, accuracy against latency."""
+"""Figures of the report that show many rows or epochs: per-class F1, gains, learning curves, accuracy against cost."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from fer_lab.results.aggregate import SpeedPoint, Spread, pareto_front
+from fer_lab.results.aggregate import SpeedPoint, pareto_front
+from fer_lab.results.comparison import Difference
 from fer_lab.results.plots import HEAT, INK, MUTED, PALETTE, RULE, WHITE_FROM, new_figure, styled
+from fer_lab.results.spread import Spread
 
 #: More rows than colours: bars give way to a heat map.
 MOST_BARS = len(PALETTE)
@@ -117,6 +119,57 @@ def stage_ends(history: Sequence[dict[str, Any]]) -> list[int]:
 
 
 @styled
+def gain_figure(gains: dict[str, Difference], title: str = "macro-F1 gained over the baseline, test") -> Figure:
+    """A dot and a 95 % interval a row beside a line at zero; filled where significant.
+
+    Args:
+        gains: row label to its difference; at least one. A row without an interval is a dot alone.
+        title: of the axis.
+    """
+    figure, (axes,) = new_figure(0.06 * max(map(len, gains)) + 3.4, 0.75 + 0.27 * len(gains))
+    axes.axvline(0, color=MUTED, linewidth=0.9)
+    for y, found in enumerate(gains.values()):
+        colour = MUTED if not found.significant else PALETTE[2] if found.mean > 0 else PALETTE[3]
+        if found.interval:
+            axes.plot([found.interval.low, found.interval.high], [y, y], color=colour, linewidth=1.6)
+        face = colour if found.significant else "none"
+        axes.plot(found.mean, y, "o", color=colour, markerfacecolor=face, markersize=5.5)
+    axes.set_yticks(range(len(gains)), list(gains), color=INK)
+    axes.tick_params(length=0)
+    axes.set(ylim=(len(gains) - 0.5, -0.5), xlabel=title)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.2f}".replace("-", "−") if value else "0")
+    axes.margins(x=0.08)
+    axes.grid(visible=True, axis="x")
+    axes.spines[["left", "bottom"]].set_visible(False)
+    return figure
+
+
+@styled
+def parameters_figure(points: dict[int, tuple[float, float]]) -> Figure:
+    """Validation accuracy against parameters with the Pareto front.
+
+    Args:
+        points: row number in the table, from 1, to millions of parameters and accuracy (0-1); at least one.
+    """
+    figure, (axes,) = new_figure(4.2, 3.2)
+    where = list(points.values())
+    steps = np.array([where[i] for i in pareto_front(where)])
+    axes.step(steps[:, 0], steps[:, 1], where="post", color=MUTED, linewidth=0.9, linestyle=_DASHED, zorder=1)
+    for number, at in points.items():
+        axes.plot(*at, "o", color=row_colour(number - 1), markersize=7)
+        axes.annotate(str(number), at, (-5, 4), textcoords="offset points", ha="right", size=8, color=MUTED)
+    _cost_axis(axes, [cost for cost, _ in where])
+    axes.margins(0.12, 0.16)
+    middle, half = sum(axes.get_ylim()) / 2, max(np.ptp(axes.get_ylim()), _LEAST_SPAN) / 2
+    axes.set_ylim(middle - half, middle + half)
+    axes.set(xlabel="parameters, millions", ylabel="validation accuracy")
+    axes.grid(visible=True)
+    line = Line2D([], [], color=MUTED, linewidth=0.9, linestyle=_DASHED, label="Pareto front")
+    figure.legend(handles=[line], loc="outside lower center")
+    return figure
+
+
+@styled
 def latency_figure(points: Sequence[SpeedPoint], row_numbers: dict[str, int]) -> Figure:
     """Validation accuracy against latency: colour is the row, shape the runtime, the line the Pareto front.
 
@@ -136,7 +189,7 @@ def latency_figure(points: Sequence[SpeedPoint], row_numbers: dict[str, int]) ->
     for i in front:
         number = str(row_numbers[points[i].row])
         axes.annotate(number, where[i], (-5, 4), textcoords="offset points", ha="right", size=8, weight="bold")
-    _latency_axis(axes, [latency for latency, _ in where])
+    _cost_axis(axes, [latency for latency, _ in where])
     axes.margins(0.12, 0.16)
     middle, half = sum(axes.get_ylim()) / 2, max(np.ptp(axes.get_ylim()), _LEAST_SPAN) / 2
     axes.set_ylim(middle - half, middle + half)
@@ -151,9 +204,9 @@ def latency_figure(points: Sequence[SpeedPoint], row_numbers: dict[str, int]) ->
     return figure
 
 
-def _latency_axis(axes: Axes, latencies: Sequence[float]) -> None:
-    """Logarithmic when the slowest takes more than eight times as long as the fastest, with plain figures."""
-    if max(latencies) > 8 * min(latencies):
+def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:
+    """Logarithmic when the dearest costs more than eight times the cheapest, with plain figures."""
+    if max(costs) > 8 * min(costs):
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())

@@ -1,122 +1,18 @@
-"""Reading the runs behind a table: records, histories, exports and benchmarks as plain data, what is missing named.
-
-A row's number comes from completed runs whose config is still the row's config; everything else is a word
-("not run", "failed", "stale", "unfinished"), never a zero.
-"""
+"""Reading the runs behind a table: records, histories, predictions, exports and benchmarks."""
 
 import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from fer_lab.errors import FerLabError
-
-COMPLETED, FAILED, STALE, UNFINISHED, NOT_RUN = "completed", "failed", "stale", "unfinished", "not run"
-#: The word a row without any completed run gets: what most needs looking at comes first.
-_WORST_FIRST = (FAILED, STALE, UNFINISHED, NOT_RUN)
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a row composes to today: its config's hash and the file chosen for every config group."""
-
-    config_hash: str
-    choices: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One seed of one row. `folder` is relative to the outputs folder; `record` is `{}` when there is none.
-
-    `history` holds a dict an epoch: `epoch` int, `stage` str, everything else float (None where the cell is empty).
-    `export` and `benchmark` are `{}` when the run has none; an export of an earlier run of this folder is left out.
-    """
-
-    row: str
-    seed: int
-    folder: str
-    status: str
-    record: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    export: dict[str, Any] = field(default_factory=dict)
-    benchmark: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """The run's key, or an empty string."""
-        return str(self.record.get("key") or "")
-
-    @property
-    def problem(self) -> str:
-        """Why this run gives no number, with the failed run's own sentence; empty for a completed run."""
-        if self.status == COMPLETED:
-            return ""
-        reason = f": {self.record['error']}" if self.status == FAILED and self.record.get("error") else ""
-        return f"seed {self.seed} {self.status}{reason}"
-
-    def metric(self, split: str, name: str) -> float | None:
-        """A scalar of `metrics.<split>`, None when absent."""
-        return self.record.get("metrics", {}).get(split, {}).get(name)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table with all its seeds, in order."""
-
-    name: str
-    runs: tuple[Run, ...]
-    choices: dict[str, str]
-
-    @property
-    def completed(self) -> tuple[Run, ...]:
-        """The runs that give numbers."""
-        return tuple(run for run in self.runs if run.status == COMPLETED)
-
-    @property
-    def word(self) -> str:
-        """`completed` when at least one run gives numbers, otherwise the word shown in place of them."""
-        if self.completed:
-            return COMPLETED
-        present = {run.status for run in self.runs}
-        return next(word for word in _WORST_FIRST if word in present)
-
-    @property
-    def status(self) -> str:
-        """`completed`, one word for all seeds, or `partial` when only some seeds give numbers."""
-        present = {run.status for run in self.runs}
-        return "partial" if COMPLETED in present and len(present) > 1 else self.word
-
-    def values(self, split: str, name: str) -> list[float]:
-        """A metric of every completed run, in the order of the seeds; empty when any of them lacks it."""
-        values = [run.metric(split, name) for run in self.completed]
-        return [] if None in values else [float(value) for value in values if value is not None]
-
-
-@dataclass(frozen=True)
-class Results:
-    """All rows of a table, in its order."""
-
-    name: str
-    title: str
-    baseline: str
-    rows: tuple[Row, ...]
-
-    @property
-    def completed(self) -> tuple[Run, ...]:
-        """Every run that gives numbers."""
-        return tuple(run for row in self.rows for run in row.completed)
-
-    def row(self, name: str) -> Row:
-        """The row of this name (KeyError when the table has none)."""
-        return {row.name: row for row in self.rows}[name]
-
-    def differing_choices(self) -> list[str]:
-        """Config groups in which the rows differ, in the order of the first row's choices."""
-        groups = [group for row in self.rows for group in row.choices if group != "experiment"]
-        return [group for group in dict.fromkeys(groups) if len({row.choices.get(group) for row in self.rows}) > 1]
+from fer_lab.results.compare import compare
+from fer_lab.results.rows import COMPLETED, FAILED, NOT_RUN, STALE, UNFINISHED, Expected, Results, Row, Run
+from fer_lab.schema import deciding_part, difference
 
 
 def collect(
@@ -128,6 +24,8 @@ def collect(
     outputs: Path,
     expected: Callable[[str, int], Expected],
     track: Callable[[Sequence[str]], Iterable[str]] = iter,
+    published: dict[str, Any] | None = None,
+    code: str | None = None,
 ) -> Results:
     """Read every run of a table.
 
@@ -140,6 +38,8 @@ def collect(
         outputs: the folder holding `<row>/seed<N>/`.
         expected: gives what a row and seed compose to now; a completed run with another hash is stale.
         track: wraps the rows in a progress bar.
+        published: row name to its printed numbers.
+        code: the code's present fingerprint, where runs of older code are to be marked.
 
     Raises:
         FerLabError: a file of a run cannot be read, or the baseline is not one of the rows.
@@ -151,7 +51,8 @@ def collect(
     for row in track(rows):
         runs = [_read_run(outputs, row, seed, expected) for seed in [*seeds, *_extra_seeds(outputs, row, seeds, name)]]
         collected.append(Row(row, tuple(runs), expected(row, runs[0].seed).choices))
-    return Results(name, title or name, baseline, tuple(collected))
+    rows_found = tuple(collected)
+    return Results(name, title or name, baseline, rows_found, compare(rows_found, baseline), published or {}, code)
 
 
 def _extra_seeds(outputs: Path, row: str, seeds: Sequence[int], table: str) -> list[int]:
@@ -169,9 +70,10 @@ def _read_run(outputs: Path, row: str, seed: int, expected: Callable[[str, int],
     folder = outputs / relative
     record = read_json(folder / "record.json")
     if not record:
-        return Run(row, seed, relative, NOT_RUN)
+        return Run(row, seed, relative, NOT_RUN, path=folder)
     status = {"completed": COMPLETED, "failed": FAILED}.get(record["status"], UNFINISHED)
-    if status == COMPLETED and record["config_hash"] != expected(row, seed).config_hash:
+    reason = _staleness(folder, record, expected(row, seed), outputs) if status == COMPLETED else None
+    if reason is not None:
         status = STALE
     export = read_json(folder / "export" / "export.json")
     if export.get("run_key") != record["key"]:
@@ -185,7 +87,26 @@ def _read_run(outputs: Path, row: str, seed: int, expected: Callable[[str, int],
         history=_read_history(folder / "history.csv"),
         export=export,
         benchmark=read_json(folder / "benchmark.json") if export else {},
+        path=folder,
+        reason=reason or "",
     )
+
+
+def _staleness(folder: Path, record: dict[str, Any], expected: Expected, outputs: Path) -> str | None:
+    """None for a run that is still its row's; otherwise the keys that differ (empty where the run kept no config)."""
+    parent = (
+        read_json(outputs / str(record.get("parent")) / folder.name / "record.json") if record.get("parent") else {}
+    )
+    if record["config_hash"] == expected.config_hash:
+        if parent and parent["key"] != record.get("parent_key"):
+            return f"{record['parent']} has run again since: {record.get('parent_key')} -> {parent['key']}"
+        return None
+    saved = folder / "config.yaml"
+    if not (saved.is_file() and expected.deciding):
+        return ""
+    before = OmegaConf.load(saved)
+    assert isinstance(before, DictConfig)
+    return ", ".join(difference(deciding_part(before), expected.deciding))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """report.html: one self-contained page, readable by someone who never saw the project. Same records, same bytes."""
 
+import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -8,22 +9,16 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from omegaconf import DictConfig
 
-from fer_lab.results.aggregate import (
-    METRICS,
-    SIZES,
-    Line,
-    best_row,
-    deployed,
-    fastest_export,
-    headings,
-    lines,
-    speed_points,
-    spread,
-)
+from fer_lab.results.aggregate import Line, best_row, deployed, fastest_export, headings, lines, speed_points
 from fer_lab.results.charts import MOST_BARS, class_f1_figure, latency_figure, learning_figure, row_colour, stage_ends
-from fer_lab.results.collect import COMPLETED, Results, Row, Run
+from fer_lab.results.columns import METRICS, SIZES
+from fer_lab.results.examples import confused_faces, shown
 from fer_lab.results.plots import confusion_figure, reliability_figure, to_svg
+from fer_lab.results.report_sections import sections
+from fer_lab.results.rows import COMPLETED, Results, Row, Run
+from fer_lab.results.spread import spread
 from fer_lab.results.words import caption, summary, unique
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -31,23 +26,46 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _PAIRS = 5
 
 
-def write_report(results: Results, path: Path) -> Path:
-    """Render the page to `path`."""
+def write_reports(results: Results, path: Path, cfg: DictConfig) -> Path:
+    """Render the page to `path`, and to `cfg.report` if that is set.
+
+    Photographs of people are shown only when `table.examples` asks for them, and never outside the outputs folder.
+    """
+    cache, wanted = Path(cfg.paths.cache), cfg.table.examples
+    write_report(results, path, cache, wanted)
+    if cfg.report:
+        inside = Path(cfg.report).resolve().is_relative_to(Path(cfg.paths.outputs).resolve())
+        if wanted and not inside:
+            write_report(results, Path(cfg.report), cache, None)
+        else:
+            Path(cfg.report).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, cfg.report)
+    return path
+
+
+def write_report(results: Results, path: Path, cache: Path | None = None, examples: bool | None = None) -> Path:
+    """Render the page to `path`.
+
+    Args:
+        results: the table; path: the page.
+        cache: the folder of decoded data, for example faces; None shows none.
+        examples: True shows faces of any data, None drawn ones only, False none.
+    """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["breakable"] = _breakable
     path.parent.mkdir(parents=True, exist_ok=True)
-    page = environment.get_template("report.html.j2").render(context(results))
+    page = environment.get_template("report.html.j2").render(context(results, cache, examples))
     path.write_text(page, encoding="utf-8", newline="\n")
     return path
 
 
-def context(results: Results) -> dict[str, Any]:
+def context(results: Results, cache: Path | None, examples: bool | None) -> dict[str, Any]:
     """Everything the template shows."""
     numbers = {row.name: number for number, row in enumerate(results.rows, 1)}
-    shown = lines(results)
+    all_lines = lines(results)
     measured = [row for row in results.rows if row.completed]
     return {
         "results": results,
@@ -57,17 +75,19 @@ def context(results: Results) -> dict[str, Any]:
         "tiles": _tiles(results),
         "words": len(results.differing_choices()),
         "headings": headings(results),
-        "lines": shown,
+        "lines": all_lines,
         "hint": _hint,
+        "two_lines": _two_lines,
         "caption": caption(results),
         "class_f1": _class_f1(measured, numbers),
         "several_seeds": any(len(row.completed) > 1 for row in measured),
         "bars": len(measured) <= MOST_BARS,
-        "confusions": [_confusion(row) for row in measured],
+        "confusions": [_confusion(row, cache, examples) for row in measured],
         "reliability": [_reliability(row) for row in measured],
         "learning": [part for row in measured if (part := _learning(row))],
         "deployed": deployed(results),
         "latency": _latency(results, numbers),
+        **sections(results, numbers),
         "data": [_data_table(run) for run in _first_of_each_data(results)],
         "missing": [row for row in results.rows if row.word != COMPLETED],
         "environments": _environments(results),
@@ -85,6 +105,17 @@ def _hint(line: Line) -> str:
     """The tooltip of a row's cells: the runs its numbers come from."""
     parts = [f"{run.folder} (key {run.key})" for run in line.row.completed]
     return "\n".join(parts + [run.problem for run in line.row.runs if run.problem])
+
+
+def _two_lines(text: str) -> tuple[str, str]:
+    """A cell's number, and what goes small below it: ± sd, [interval], (difference) or the arrow's second half."""
+    head, sign, rest = text, "", ""
+    for mark in (" [", " (", " ±"):
+        if mark in head:
+            head, _, rest = head.partition(mark)
+            sign = mark.strip()
+            break
+    return head, f"{sign}{' ' if sign == '±' else ''}{rest.strip()}" if sign else ""
 
 
 def _tiles(results: Results) -> list[tuple[str, str, str]]:
@@ -123,7 +154,7 @@ def _class_f1(rows: Sequence[Row], numbers: dict[str, int]) -> Markup | None:
     return Markup(to_svg(figure, "F1 of each emotion, a bar a row"))
 
 
-def _confusion(row: Row) -> dict[str, Any]:
+def _confusion(row: Row, cache: Path | None, examples: bool | None) -> dict[str, Any]:
     """The matrix summed over seeds, and its most confused pairs: (true, predicted, faces, share of the true class)."""
     split, names = _split(row), row.completed[0].record["model"]["class_names"]
     counts = np.sum([run.record["metrics"][split]["confusion"] for run in row.completed], axis=0)
@@ -132,7 +163,9 @@ def _confusion(row: Row) -> dict[str, Any]:
     wrong.sort(key=lambda pair: (-share[pair], pair))
     pairs = [(names[i], names[j], int(counts[i, j]), float(share[i, j])) for i, j in wrong[:_PAIRS]]
     svg = to_svg(confusion_figure(counts, names), f"Confusion matrix of {row.name} on the {split} split")
-    return {"row": row, "split": split, "svg": Markup(svg), "pairs": pairs}
+    show = cache is not None and shown(row.completed[0], examples)
+    faces = confused_faces(row, [pair[:2] for pair in pairs], cache) if show and cache else {}
+    return {"row": row, "split": split, "svg": Markup(svg), "pairs": pairs, "faces": faces}
 
 
 def _reliability(row: Row) -> dict[str, Any]:

@@ -1,10 +1,14 @@
 """What a table says in plain sentences: the report's summary, the caption, and what to be careful about."""
 
-from fer_lab.results.aggregate import SELECTION, Spread, best_row, fastest_export, paired_difference, spread
-from fer_lab.results.collect import COMPLETED, Results, Row
+from typing import Any
 
-#: Seeds from which on the project calls a difference significant at all.
-ENOUGH_SEEDS = 5
+from fer_lab.results.aggregate import SELECTION, best_row, fastest_export, paired_difference
+from fer_lab.results.columns import sequence
+from fer_lab.results.comparison import ENOUGH_SEEDS, SHOWN_FROM, Comparison
+from fer_lab.results.deviation import NOT_A_REPRODUCTION, deviation
+from fer_lab.results.rows import COMPLETED, Results, Row
+from fer_lab.results.spread import Spread, spread
+
 _SMALL_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -92,11 +96,70 @@ def caption(results: Results) -> list[str]:
         "Mean ± standard deviation over n seeds; ★ marks the highest validation macro-F1; test metrics choose nothing.",
         "ECE (expected calibration error) and NLL (negative log-likelihood) are after calibration; lower is better.",
     ]
+    if any(one.differences for one in results.comparisons.values()):
+        sentences.append(
+            f"Δ is the mean difference to {results.baseline} over the seeds both have, on test, with a 95 % interval "
+            "[paired bootstrap over groups of pixel-identical faces and over seeds, from two seeds on]; "
+            "* marks an interval without 0 over five seeds or more."
+        )
+    if sequence(results):
+        sentences.append(
+            "Flips/min and lag: unsmoothed → smoothed, on surrogate sequences of held-out faces spliced along scripted "
+            "emotions, not on video."
+        )
+    sentences += _published(results)
     for data in unique([run.record["data"] for run in results.completed], "hash"):
         faces = {split: sum(classes.values()) for split, classes in data["counts"].items()}
         numbers = ", ".join(f"{faces[split]:,} {split}" for split in faces)
         sentences.append(f"Data: {data['name']} ({numbers} faces; manifest {data['hash'][:12]}).")
+    machines = [{key: run.record.get(key) or {} for key in ("hardware", "versions")} for run in results.completed]
+    sentences += [f"Made on {_machine(**machine)}." for machine in unique(machines)]
     return sentences + cautions(results)
+
+
+def _published(results: Results) -> list[str]:
+    shown = [row for row in results.rows if row.name in results.published]
+    if not shown:
+        return []
+    sources = unique([{"source": results.published[row.name].source} for row in shown])
+    sentences = [f"Published: {'; '.join(source['source'] for source in sources)}."]
+    if any(results.published[row.name].assumed for row in shown):
+        sentences.append("A published value with ? is assumed: the paper does not print it so.")
+    if marked := [row.name for row in shown if deviation(results, row)]:
+        sentences.append(f"† {NOT_A_REPRODUCTION}: {', '.join(marked)}.")
+    return sentences
+
+
+def _machine(hardware: dict[str, Any], versions: dict[str, Any]) -> str:
+    """`AMD EPYC, 2 cores, 24 GB (python 3.11.7, torch 2.14.1, ...)`."""
+    parts = [str(hardware.get("cpu") or "a machine without a name")]
+    parts += [f"{hardware[key]} {unit}" for key, unit in (("cores", "cores"), ("memory_gb", "GB")) if hardware.get(key)]
+    parts += [str(hardware["gpu"])] if hardware.get("gpu") else []
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return ", ".join(parts) + (f" ({named})" if named else "")
+
+
+def run_note(row: Row) -> str:
+    """The runs behind a row with their keys, and why seeds are missing."""
+    parts = [f"`{run.folder}` (key {run.key})" for run in row.completed]
+    parts += [run.problem for run in row.runs if run.problem]
+    return f"{row.name}: {'; '.join(parts)}"
+
+
+def verdict(comparison: Comparison) -> str:
+    """What may be said of a row's macro-F1 against the baseline's."""
+    found = comparison.differences.get("macro_f1")
+    if found is None:
+        return "not comparable"
+    if found.seeds < SHOWN_FROM:
+        return "one seed: nothing to say"
+    if found.interval is None:
+        return "without predictions: nothing to say"
+    if found.seeds < ENOUGH_SEEDS:
+        return "fewer than five seeds: not judged"
+    if found.significant:
+        return "higher" if found.mean > 0 else "lower"
+    return "not significantly different"
 
 
 def cautions(results: Results) -> list[str]:
@@ -107,6 +170,8 @@ def cautions(results: Results) -> list[str]:
         found.append("The rows were not all measured on the same data manifest: do not compare them.")
     if len({run.record["code"] for run in runs}) > 1:
         found.append("The rows were made by different versions of the code.")
+    if older := [row.name for row in results.rows if results.of_older_code(row)]:
+        found.append(f"Older code, changed since these rows were trained: {', '.join(older)}.")
     if any(run.record["git"].get("dirty") for run in runs):
         found.append("Some runs were made from a working tree with uncommitted changes.")
     if runs and min(len(row.completed) for row in results.rows if row.completed) < ENOUGH_SEEDS:

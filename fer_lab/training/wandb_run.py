@@ -4,6 +4,7 @@ W&B cannot resume an offline run, so offline nothing is sent while training: at 
 however often a run was stopped, is replayed into one run.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from fer_lab.errors import FerLabError
+from fer_lab.results.aggregate import headings, lines
+from fer_lab.results.columns import METRICS, SIZES
+from fer_lab.results.report_sections import save_table_plots
+from fer_lab.results.rows import Results
+from fer_lab.schema import build
 
 
 class WandbRun(Logger):
@@ -121,6 +127,42 @@ class WandbRun(Logger):
         finally:
             run.finish()
             self._run = None
+
+
+def publish_table(cfg: DictConfig, results: Results, folder: Path) -> None:
+    """Send a finished table as a W&B run of its own: group = table, job type `table`, a wandb.Table of the shown cells,
+    every row's means as numbers to plot by, the report's figures, and the table's files as an artifact.
+
+    The run's id comes from the table's name and the runs in it: the same table goes on with its run online.
+    """
+    logger: WandbRun = build(cfg.logger.wandb)
+    if logger.mode == "disabled":
+        return
+    key = hashlib.sha256(" ".join([results.name, *(run.key for run in results.completed)]).encode()).hexdigest()[:16]
+    run = wandb.init(
+        project=logger.project, entity=logger.entity, mode=logger.mode, id=f"table-{key}",
+        resume="allow" if logger.mode == "online" else None, group=results.name, name=f"table {results.name}",
+        job_type="table", dir=str(folder), config={"baseline": results.baseline, "title": results.title},
+    )  # fmt: skip
+    try:
+        shown = [[line.row.name, line.row.status, *(text for text, _ in line.cells)] for line in lines(results)]
+        run.log({"table": wandb.Table(["row", "status", *headings(results)], shown), "numbers": _numbers(results)})
+        run.log({name: wandb.Image(str(path)) for name, path in save_table_plots(results, folder / "plots").items()})
+        files = [path for path in sorted(folder.iterdir()) if path.suffix in (".csv", ".md", ".tex")]
+        run.log_artifact(_artifact(run, "table", files))
+    finally:
+        run.finish()
+
+
+def _numbers(results: Results) -> wandb.Table:
+    """A row's choices and means, as W&B's own charts want them: numbers, and nothing where there is none."""
+    groups, metrics = results.differing_choices(), [metric.key for metric in METRICS]
+    table = wandb.Table(["row", *groups, *metrics, *(size.key for size in SIZES)])
+    for row in results.rows:
+        means = [value.mean if (value := metric.spread(row)) else None for metric in METRICS]
+        choices = [row.choices.get(group) for group in groups]
+        table.add_data(row.name, *choices, *means, *(size.value(row) for size in SIZES))
+    return table
 
 
 def _artifact(run: Any, kind: str, files: Sequence[Path]) -> wandb.Artifact:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fer_lab.labels import EMOTIONS
-from fer_lab.results.collect import Expected, Results, collect
+from fer_lab.results.collect import collect
+from fer_lab.results.rows import Expected, Results
 
 SUPPORTS = {"train": (279, 31, 286, 503, 338, 221, 342), "validation": (40, 5, 41, 75, 52, 34, 53)}
 SUPPORTS["test"] = SUPPORTS["validation"]
@@ -151,8 +154,30 @@ def benchmark_of(slower: float = 1.0) -> dict[str, Any]:
     return {"entries": entries, "hardware": {}, "versions": {}}
 
 
+def write_predictions(folder: Path, split: str, confusion: np.ndarray, rng: np.random.Generator) -> None:
+    """A predictions file that gives this confusion matrix, of the same faces in every run; every tenth face is a twin
+    of the one before it."""
+    ids, labels, groups, logits = [], [], [], []
+    for true, answers in enumerate(confusion):
+        predicted = rng.permutation(np.repeat(np.arange(7), answers))
+        for number, answer in enumerate(predicted):
+            ids.append(f"{split}-{true}-{number:04d}")
+            labels.append(EMOTIONS[true])
+            groups.append(f"{true:08x}{number - (number % 10 == 9):08x}")
+            logits.append(rng.uniform(-1, 1, 7) + 4 * (np.arange(7) == answer))
+    columns = {"sample_id": ids, "label": labels, "group": groups}
+    columns |= {f"logit_{name}": np.array(logits, np.float32)[:, k] for k, name in enumerate(EMOTIONS)}
+    pq.write_table(pa.table(columns), folder / f"{split}_predictions.parquet")
+
+
 def make_run(
-    outputs: Path, row: str, seed: int, recall: float = 0.75, exported: bool = False, **changes: Any
+    outputs: Path,
+    row: str,
+    seed: int,
+    recall: float = 0.75,
+    exported: bool = False,
+    predictions: bool = False,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Write a run's folder; `changes` replace keys of its record, which is returned."""
     folder = outputs / row / f"seed{seed}"
@@ -161,6 +186,10 @@ def make_run(
     (folder / "record.json").write_text(json.dumps(record))
     if record["status"] == "completed":
         write_history(folder, recall, seed)
+    if predictions:
+        rng = np.random.default_rng([seed, len(row), 7])
+        for split in ("validation", "test"):
+            write_predictions(folder, split, np.array(record["metrics"][split]["confusion"]), rng)
     if exported:
         (folder / "export" / "export.json").write_text(json.dumps(export_of(record)))
         (folder / "benchmark.json").write_text(json.dumps(benchmark_of(1 + recall / 10)))

@@ -3,7 +3,6 @@ import json
 import pytest
 
 from fer_lab.results.aggregate import (
-    SIZES,
     best_row,
     deployed,
     fastest_export,
@@ -12,8 +11,9 @@ from fer_lab.results.aggregate import (
     paired_difference,
     pareto_front,
     speed_points,
-    spread,
 )  # fmt: skip
+from fer_lab.results.columns import SIZES
+from fer_lab.results.spread import spread
 
 
 def test_mean_and_sample_standard_deviation_by_hand():

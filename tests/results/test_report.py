@@ -61,7 +61,18 @@ def test_nothing_is_fetched(demo, tmp_path, page):
 
 def test_every_section_and_run_is_there(demo, page):
     shown = page(demo)
-    sections = ["table", "emotions", "confusion", "calibration", "learning", "speed", "data", "runs", "limits"]
+    sections = [
+        "table",
+        "baseline",
+        "emotions",
+        "confusion",
+        "calibration",
+        "learning",
+        "speed",
+        "data",
+        "runs",
+        "limits",
+    ]
     assert [name for name in shown.ids() if "/" not in name] == sections
     assert [name for name in shown.ids() if "/" in name] == [f"{run.folder}" for row in demo.rows for run in row.runs]
     assert len([tag for tag, _ in shown.tags if tag == "svg"]) == 1 + 3 * 2 + 1  # F1, three a completed row, latency

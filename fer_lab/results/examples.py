@@ -1,0 +1,78 @@
+"""Faces of the most confused pairs, as data URIs for the report: validation faces, from the decoded data's cache.
+
+Drawn faces are shown by default; photographs of people only on request (`table.examples=true`), and only in the report
+below the outputs folder. The test split stays shut: its examples would be a look at it.
+"""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from fer_lab.results.rows import Row, Run
+
+#: Faces shown a pair.
+MOST = 6
+#: Name of the data source whose faces are drawn.
+DRAWN = "synthetic"
+
+Pair = tuple[str, str]
+
+
+def shown(run: Run, wanted: bool | None) -> bool:
+    """Whether a run's faces may be shown: as asked, and drawn ones where nothing was."""
+    return wanted if wanted is not None else run.record["data"]["name"] == DRAWN
+
+
+def confused_faces(row: Row, pairs: list[Pair], cache: Path) -> dict[Pair, list[str]]:
+    """PNG data URIs of validation faces that the row's first completed run got wrong, most confident first.
+
+    Args:
+        row: with a completed run; pairs: (true, predicted) class names.
+        cache: the folder of decoded data; without the run's data in it, or without predictions, nothing is returned.
+    """
+    run = row.completed[0]
+    folder, predictions = _decoded(run.record["data"]["hash"], cache), run.path / "validation_predictions.parquet"
+    if folder is None or not predictions.is_file():
+        return {}
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    ids = pq.read_table(folder / "validation.parquet")["sample_id"].to_pylist()
+    shape = (len(ids), meta["size"], meta["size"], meta["channels"])
+    if (folder / "validation.u8").stat().st_size != int(np.prod(shape)):
+        return {}
+    images = np.memmap(folder / "validation.u8", np.uint8, "r", shape=shape)
+    place = {name: i for i, name in enumerate(ids)}
+    table = pq.read_table(predictions)
+    names = [name.removeprefix("logit_") for name in table.column_names if name.startswith("logit_")]
+    logits = np.stack([table[f"logit_{name}"].to_numpy().astype(np.float64) for name in names], axis=1)
+    confidence = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
+    answers = np.array(names)[logits.argmax(1)]
+    labels, samples = np.array(table["label"].to_pylist()), table["sample_id"].to_pylist()
+    found: dict[Pair, list[str]] = {}
+    for true, predicted in pairs:
+        wrong = np.flatnonzero((labels == true) & (answers == predicted))
+        first = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
+        faces = [images[place[samples[i]]] for i in first if samples[i] in place]
+        if faces:
+            found[true, predicted] = [_data_uri(face) for face in faces]
+    return found
+
+
+def _decoded(data_hash: str, cache: Path) -> Path | None:
+    """The cache's folder of this data manifest."""
+    for path in sorted(cache.glob("*/meta.json")):
+        if json.loads(path.read_text(encoding="utf-8")).get("hash") == data_hash:
+            complete = all((path.parent / name).is_file() for name in ("validation.parquet", "validation.u8"))
+            return path.parent if complete else None
+    return None
+
+
+def _data_uri(face: np.ndarray) -> str:
+    """uint8 H×W×C as a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(face[..., 0] if face.shape[-1] == 1 else face).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

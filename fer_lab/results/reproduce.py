@@ -1,0 +1,151 @@
+"""`make reproduce TABLE=ablation ROWS=...`: train rows of a kept table again and say whether they come out the same.
+
+    python -m fer_lab.results.reproduce ablation ablation_baseline,ablation_ema data.path=... paths.weights=...
+
+Rows are trained with what table.yaml says was said of them, and what follows on the command line, into
+outputs/reproduce. A row holds when the mean test macro-F1 lies inside the interval its results.csv gives.
+"""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich import print as say
+
+from fer_lab.errors import FerLabError
+from fer_lab.results.collect import read_json
+from fer_lab.results.publish import read_table
+from fer_lab.results.spread import spread
+from fer_lab.schema import deciding_part, difference
+
+_SCORE = "test_macro_f1"
+#: results.csv keeps six digits.
+_ROUNDING = 5e-7
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One row's outcome: whether it holds, and the sentence that says so."""
+
+    row: str
+    holds: bool
+    sentence: str
+
+
+def find_table(name: str, experiments: Path) -> Path:
+    """The folder of the kept table of this name.
+
+    Raises:
+        FerLabError: there is none, or there are several.
+    """
+    found = sorted(path.parent for path in experiments.glob(f"*/{name}/table.yaml"))
+    if len(found) != 1:
+        kept = ", ".join(sorted(path.parent.name for path in experiments.glob("*/*/table.yaml"))) or "none"
+        many = f"stands in {', '.join(map(str, found))}" if found else "does not exist"
+        raise FerLabError(f"Table '{name}' {many} under {experiments}; kept tables: {kept}.")
+    return found[0]
+
+
+def command(folder: Path, rows: Sequence[str], arguments: Sequence[str], outputs: Path) -> list[str]:
+    """The training command of these rows and of those on whose logits they are scored.
+
+    Raises:
+        FerLabError: a row is not in the table, or has no kept record.
+    """
+    table = read_table(folder)
+    wanted = set(rows)
+    for row in rows:
+        if row not in table["rows"]:
+            raise FerLabError(f"{folder.name} has no row '{row}'; its rows: {', '.join(table['rows'])}.")
+        if not _records(folder / "records", row):
+            raise FerLabError(f"{folder} holds no record of '{row}', so there is nothing to compare with.")
+        wanted |= {str(r["parent"]) for r in _records(folder / "records", row).values() if r.get("parent")}
+    ordered = [row for row in table["rows"] if row in wanted]
+    return [
+        sys.executable,
+        "-m",
+        "fer_lab.train",
+        f"sweep={table['name']}",
+        f"table.rows=[{','.join(ordered)}]",
+        f"table.seeds=[{','.join(map(str, table['seeds']))}]",
+        f"paths.outputs={outputs}",
+        *table["overrides"],
+        *arguments,
+    ]
+
+
+def judge(folder: Path, row: str, outputs: Path) -> Judgement:
+    """Compare the retrained seeds of a row with its kept interval."""
+    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        kept = next((line for line in csv.DictReader(file) if line["row"] == row), {})
+    old, new = _records(folder / "records", row), _records(outputs, row)
+    shared = sorted(old.keys() & new.keys())
+    if not shared:
+        return Judgement(row, False, f"not retrained: {outputs / row} holds no completed run of a seed of the table")
+    for seed in shared:
+        if differing := _difference(folder / "records" / row / f"seed{seed}", outputs / row / f"seed{seed}"):
+            return Judgement(row, False, f"not comparable: seed {seed} was trained with {', '.join(differing)}")
+    low, high = kept.get(f"{_SCORE}_low"), kept.get(f"{_SCORE}_high")
+    score = spread([new[seed]["metrics"]["test"]["macro_f1"] for seed in shared])
+    assert score is not None
+    of = f"{score.text(4)} over {len(shared)} of {len(old)} seeds"
+    if not (low and high):
+        return Judgement(row, False, f"{of}; the kept table has no interval to judge it by")
+    inside = float(low) - _ROUNDING <= score.mean <= float(high) + _ROUNDING
+    word = "inside" if inside else "OUTSIDE"
+    was = f"{float(kept[f'{_SCORE}_mean']):.4f} [{float(low):.4f}, {float(high):.4f}]"
+    return Judgement(row, inside, f"test macro-F1 {of}: {word} the kept {was}")
+
+
+def _records(root: Path, row: str) -> dict[int, dict[str, Any]]:
+    """Completed records by seed."""
+    found = [read_json(path) for path in (root / row).glob("seed*/record.json")]
+    return {record["seed"]: record for record in found if record["status"] == "completed"}
+
+
+def _difference(kept: Path, retrained: Path) -> list[str]:
+    """In what two runs' configs and data differ; a run without config.yaml is compared by its hash."""
+    records = [read_json(folder / "record.json") for folder in (kept, retrained)]
+    found = []
+    if records[0]["config_hash"] != records[1]["config_hash"]:
+        configs = [OmegaConf.load(folder / "config.yaml") for folder in (kept, retrained)]
+        old, new = (deciding_part(config) for config in configs if isinstance(config, DictConfig))
+        found = difference(old, new) or ["a config of another form"]
+    if records[0]["data_hash"] != records[1]["data_hash"]:
+        found.append(f"data: {records[0]['data_hash']} -> {records[1]['data_hash']}")
+    return found
+
+
+def main(arguments: Sequence[str], experiments: Path = Path("experiments")) -> int:
+    """Train and judge; the exit code: 0 when every row holds."""
+    table, rows, *said = [*arguments, "", ""] if len(arguments) < 2 else arguments
+    folder = find_table(table, experiments)
+    asked = [row for row in rows.split(",") if row] or [
+        row for row in read_table(folder)["rows"] if _records(folder / "records", row)
+    ]
+    said = [word for word in said if word]
+    outputs = Path(
+        next((w.partition("=")[2] for w in reversed(said) if w.startswith("paths.outputs=")), "outputs/reproduce")
+    )
+    words = command(folder, asked, said, outputs)
+    say(" ".join(["python", *words[1:]]))
+    trained = subprocess.run(words, check=False).returncode
+    judged = [judge(folder, row, outputs) for row in asked]
+    for one in judged:
+        say(f"[{'green' if one.holds else 'red'}]{one.row}[/]: {one.sentence}")
+    if trained:
+        say(f"[red]training ended with exit code {trained}[/]")
+    return 0 if all(one.holds for one in judged) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except FerLabError as error:
+        print(f"fer-lab reproduce: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,146 @@
+"""A table as data: its rows, their runs, and what is missing named.
+
+A row's number comes from completed runs whose config is still the row's config; everything else is a word
+("not run", "failed", "stale", "unfinished"), never a zero.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fer_lab.results.comparison import Comparison
+
+COMPLETED, FAILED, STALE, UNFINISHED, NOT_RUN = "completed", "failed", "stale", "unfinished", "not run"
+#: The word a row without any completed run gets: what most needs looking at comes first.
+_WORST_FIRST = (FAILED, STALE, UNFINISHED, NOT_RUN)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a row composes to today: its config's hash, the file chosen for every config group, and what of the config
+    decides the result (`schema.deciding_part`), by which a stale run's difference is named."""
+
+    config_hash: str
+    choices: dict[str, str]
+    deciding: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one row. `folder` is relative to the outputs folder; `record` is `{}` when there is none.
+
+    `history` holds a dict an epoch: `epoch` int, `stage` str, everything else float (None where the cell is empty).
+    `export` and `benchmark` are `{}` when the run has none; an export of an earlier run of this folder is left out.
+    `path` is where the folder is now. `reason` says of a stale run what it differs in.
+    """
+
+    row: str
+    seed: int
+    folder: str
+    status: str
+    record: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    export: dict[str, Any] = field(default_factory=dict)
+    benchmark: dict[str, Any] = field(default_factory=dict)
+    path: Path = Path()
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """The run's key, or an empty string."""
+        return str(self.record.get("key") or "")
+
+    @property
+    def problem(self) -> str:
+        """Why this run gives no number, with the failed run's own sentence or a stale one's differing keys; empty for a
+        completed run."""
+        if self.status == COMPLETED:
+            return ""
+        reason = (self.record.get("error") or "") if self.status == FAILED else self.reason
+        return f"seed {self.seed} {self.status}{': ' if reason else ''}{reason}"
+
+    def metric(self, split: str, name: str) -> float | None:
+        """A scalar of `metrics.<split>` (`sequence.test`: of `metrics.sequence.test`), None when absent."""
+        node = self.record.get("metrics", {})
+        for part in split.split("."):
+            node = node.get(part) or {}
+        return node.get(name)
+
+    @property
+    def pretraining(self) -> str:
+        """What the backbone started from: `none`, the file's word (`imagenet_keras` of
+        `<timm>.imagenet_keras.safetensors`) or `hub:<tag>`."""
+        value = self.record.get("pretraining") or "none"
+        if isinstance(value, str):
+            return value
+        name = str(value["weights"])
+        return name.removesuffix(".safetensors").partition(".")[2] or name if name.endswith(".safetensors") else name
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table with all its seeds, in order."""
+
+    name: str
+    runs: tuple[Run, ...]
+    choices: dict[str, str]
+
+    @property
+    def completed(self) -> tuple[Run, ...]:
+        """The runs that give numbers."""
+        return tuple(run for run in self.runs if run.status == COMPLETED)
+
+    @property
+    def word(self) -> str:
+        """`completed` when at least one run gives numbers, otherwise the word shown in place of them."""
+        if self.completed:
+            return COMPLETED
+        present = {run.status for run in self.runs}
+        return next(word for word in _WORST_FIRST if word in present)
+
+    @property
+    def status(self) -> str:
+        """`completed`, one word for all seeds, or `partial` when only some seeds give numbers."""
+        present = {run.status for run in self.runs}
+        return "partial" if COMPLETED in present and len(present) > 1 else self.word
+
+    def values(self, split: str, name: str) -> list[float]:
+        """A metric of every completed run, in the order of the seeds; empty when any of them lacks it."""
+        values = [run.metric(split, name) for run in self.completed]
+        return [] if None in values else [float(value) for value in values if value is not None]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All rows of a table, in its order.
+
+    `comparisons` hold each completed row's intervals and its difference to the baseline. `published` gives a row's
+    printed numbers (`results.published`). `code` is the code's present fingerprint, against which runs of older code
+    are marked; None where they are not, as in a table that is kept.
+    """
+
+    name: str
+    title: str
+    baseline: str
+    rows: tuple[Row, ...]
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    published: dict[str, Any] = field(default_factory=dict)
+    code: str | None = None
+
+    @property
+    def completed(self) -> tuple[Run, ...]:
+        """Every run that gives numbers."""
+        return tuple(run for row in self.rows for run in row.completed)
+
+    def row(self, name: str) -> Row:
+        """The row of this name (KeyError when the table has none)."""
+        return {row.name: row for row in self.rows}[name]
+
+    def differing_choices(self) -> list[str]:
+        """Config groups in which the rows differ, in the order of the first row's choices."""
+        groups = [group for row in self.rows for group in row.choices if group != "experiment"]
+        return [group for group in dict.fromkeys(groups) if len({row.choices.get(group) for row in self.rows}) > 1]
+
+    def of_older_code(self, row: Row) -> bool:
+        """Whether a run of the row was trained by code that has changed since."""
+        return self.code is not None and any(run.record.get("code") != self.code for run in row.completed)

@@ -160,16 +160,11 @@ def size_ratio(paper: Published) -> Iterator[Finding]:
         sizes = [(row, cell, bits) for row, cell in table.column("size_mb").items() if (bits := _bits(row))]
         for (row, cell, bits), (other, smaller, fewer) in itertools.pairwise(sizes):
             ratio = Interval.of(lambda a, b: a / b, Interval.printed(cell), Interval.printed(smaller))
-            most = bits / fewer
-            holds = ratio.low <= most and ratio.high >= min(1.0, most)
-            sentence = (
-                f"{row} is {ratio.text(2)} times the size of {other}; {bits} against {fewer} bits allow {most:g}."
-            )
-            where = f"{name}, {row} over {other}"
-            implied = Interval(min(1.0, most), max(1.0, most))
-            yield finding(
-                "size_ratio", where, f"{cell} MB over {smaller} MB", implied, holds, sentence, digits=0, suffix=" times"
-            )
+            bound = Interval(min(1.0, bits / fewer), max(1.0, bits / fewer))
+            sentence = f"{row} is {ratio.text(2)} times the size of {other}; the bits are {bits} and {fewer}."
+            where, printed = f"{name}, {row} over {other}", f"{cell} MB over {smaller} MB"
+            holds = bound.meets(ratio)
+            yield finding("size_ratio", where, printed, bound, holds, sentence, digits=2, suffix=" times")
 
 
 def fps_from_latency(paper: Published) -> Iterator[Finding]:

@@ -158,6 +158,13 @@ def test_one_wrong_number_about_the_network(tmp_path: Path, keys: str, value: An
     assert {one.rule for one in found} == rules
 
 
+def test_the_order_of_a_tables_files_does_not_matter(tmp_path: Path) -> None:
+    rows = CONSISTENT["tables"]["Table 3"]["rows"]
+    paper = published(tmp_path, changed("tables/Table 3/rows", dict(reversed(rows.items()))))
+    ratio = next(rules_networks.size_ratio(paper))
+    assert (ratio.verdict, ratio.low, ratio.high) == (AGREES, 0.25, 1.0)
+
+
 def test_permuted_names_are_assigned_and_explained(tmp_path: Path) -> None:
     """Rows in alphabetical order, named in FER2013's csv order: neutral, sad and surprise change places."""
     counts = {"angry": 10, "disgust": 20, "fear": 30, "happy": 40, "neutral": 50, "sad": 60, "surprise": 70}

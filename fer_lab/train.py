@@ -13,7 +13,9 @@ from rich import print as say
 
 from fer_lab.data.datamodule import FaceDataModule
 from fer_lab.data.dataset import FaceData, build_data
+from fer_lab.evaluation.derived import derive
 from fer_lab.evaluation.metrics import compute_metrics
+from fer_lab.evaluation.parent import ready_parent
 from fer_lab.evaluation.predict import of_network, predict, save_predictions
 from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.models.network import build_loss, build_network, describe_network
@@ -22,12 +24,16 @@ from fer_lab.results.record import Run
 from fer_lab.schema import build, command
 from fer_lab.training.fit import fit
 from fer_lab.training.loggers import build_loggers, publish
-from fer_lab.training.rows import check_row
+from fer_lab.training.rows import check_row, supervised
 from fer_lab.training.trainer import prepare_cpu, quiet
+from fer_lab.training.turn import in_turn
 
 
-def train(cfg: DictConfig) -> dict[str, Any]:
-    """Train, calibrate, score and record one run.
+def train(cfg: DictConfig, wait: bool = False) -> dict[str, Any]:
+    """Train, calibrate, score and record one run; a row with a parent takes the parent's logits instead of training.
+
+    Args:
+        cfg: the composed row; wait: for another process that works on this run, instead of refusing.
 
     Returns:
         The record, with `objective`: the validation macro-F1.
@@ -36,19 +42,23 @@ def train(cfg: DictConfig) -> dict[str, Any]:
         FerLabError: bad config, data or folder; nothing already computed is touched.
     """
     check_row(cfg)
+    parent = ready_parent(cfg, train) if cfg.parent else None
     started = time.perf_counter()
     data = build_data(cfg)
     seconds = round(time.perf_counter() - started, 2)
-    run = Run(cfg, data.meta["hash"], writes=os.environ.get("LOCAL_RANK", "0") == "0")
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    run = Run(cfg, data.meta["hash"], parent.key if parent else None, writes=first, wait=wait)
     loggers: list[Logger] = []
     try:
         with run:
             if run.finished:
+                if parent:
+                    parent.require_unchanged(run.folder, run.record)
                 say(f"[green]done already[/green] {run.folder} (key {run.key})")
             else:
                 run.record["timings_s"].setdefault("data", seconds)
                 loggers = build_loggers(cfg, run.key)
-                _train(cfg, data, run, loggers)
+                derive(run, parent) if parent else _train(cfg, data, run, loggers)
     finally:
         publish(loggers, run)
     validation = run.record["metrics"].get("validation", {})
@@ -94,6 +104,7 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
         metrics=metrics,
         epochs=sum(result.epochs for result in results),
         best_epoch=best.best_epoch,
+        stages=[result.summary() for result in results],
         calibration={"method": cfg.choices.calibration, "temperature": temperature},
         model={
             "class_names": list(data.class_names),
@@ -112,7 +123,7 @@ def _row(rows: list[dict], epoch: int) -> dict:
     return next(row for row in rows if row["epoch"] == epoch)
 
 
-main = command("train")(train)
+main = command("train", supervised)(in_turn(train))
 
 if __name__ == "__main__":
     main()

@@ -77,10 +77,11 @@ def intervals(
     """95 % percentile intervals of a row's scores, or of row minus baseline, averaged over seeds.
 
     Groups and seeds are resampled with replacement, independently of each other (the "pigeonhole" bootstrap of crossed
-    samples, Owen 2007, https://doi.org/10.1214/07-AOAS122). A percentile interval of a handful of seeds is too narrow
-    (five seeds of no effect would look significant in about one case of six), so what the resampled seeds move the
-    mean by is stretched to the width of Student's interval, sqrt(S / (S - 1)) · t / z (Hesterberg 2015,
-    https://doi.org/10.1080/00031305.2015.1089789). With one seed only groups are resampled.
+    samples, Owen 2007, https://doi.org/10.1214/07-AOAS122), which errs on the wide side where the two interact. So few
+    resampled seeds vary too little, so what they move the mean by is stretched by sqrt(S / (S - 1)); for a difference,
+    which is going to be judged, further by t / z to the width of Student's interval: else five seeds of no effect would
+    look significant in one case of six (Hesterberg 2015, https://doi.org/10.1080/00031305.2015.1089789). With one seed
+    only groups are resampled.
 
     Args:
         row: S×G×3×K of :func:`group_counts`, one entry a seed, the same groups in each.
@@ -106,17 +107,18 @@ def intervals(
             values = score(sums)
             parts[name].append(values if baseline is None else values[:, :seeds] - values[:, seeds:])
     picked = generator.integers(seeds, size=(replicates, seeds))
-    return {name: _interval(np.concatenate(values), picked) for name, values in parts.items()}
+    return {name: _interval(np.concatenate(values), picked, baseline is not None) for name, values in parts.items()}
 
 
-def _interval(values: np.ndarray, picked: np.ndarray) -> Interval:
+def _interval(values: np.ndarray, picked: np.ndarray, difference: bool) -> Interval:
     """Percentiles of B×S scores (replicates × seeds), each replicate's seeds resampled as `picked` says."""
     seeds, tail = values.shape[1], (1 - LEVEL) / 2
     mean = values.mean(axis=1)
     if seeds > 1:
-        stretch = np.sqrt(seeds / (seeds - 1)) * t.ppf(1 - tail, seeds - 1) / norm.ppf(1 - tail)
+        stretch = np.sqrt(seeds / (seeds - 1))
+        stretch *= t.ppf(1 - tail, seeds - 1) / norm.ppf(1 - tail) if difference else 1
         mean = mean + stretch * (np.take_along_axis(values, picked, axis=1).mean(axis=1) - mean)
-    low, high = np.quantile(mean, [tail, 1 - tail])
+    low, high = np.clip(np.quantile(mean, [tail, 1 - tail]), -1 if difference else 0, 1)
     return Interval(round(float(low), 9) + 0.0, round(float(high), 9) + 0.0)  # + 0.0: never -0.0
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from fer_lab.results.aggregate import Line, best_row, deployed, fastest_export, headings, lines, speed_points
 from fer_lab.results.charts import MOST_BARS, class_f1_figure, latency_figure, learning_figure, row_colour, stage_ends
-from fer_lab.results.columns import METRICS, SIZES
+from fer_lab.results.columns import METRICS, SIZES, Changes, choices
 from fer_lab.results.examples import confused_faces, shown
 from fer_lab.results.plots import confusion_figure, reliability_figure, to_svg
 from fer_lab.results.report_sections import sections
@@ -24,6 +24,8 @@ from fer_lab.results.words import caption, summary, unique
 _TEMPLATES = Path(__file__).parent / "templates"
 #: Confused pairs listed a row.
 _PAIRS = 5
+#: From more rows than this on, all cards but some are folded away.
+_MOST_CARDS, _SHOWN_CARDS = 7, 4
 
 
 def write_reports(results: Results, path: Path, cfg: DictConfig) -> Path:
@@ -73,7 +75,9 @@ def context(results: Results, cache: Path | None, examples: bool | None) -> dict
         "colours": {row.name: f"var(--c{index % 7})" for index, row in enumerate(results.rows)},
         "summary": summary(results),
         "tiles": _tiles(results),
-        "words": len(results.differing_choices()),
+        "words": len(choices(results)),
+        "changes": int(any(isinstance(column, Changes) for column in choices(results))),
+        "cards": lambda parts: _cards(results, parts),
         "headings": headings(results),
         "lines": all_lines,
         "hint": _hint,
@@ -105,6 +109,16 @@ def _hint(line: Line) -> str:
     """The tooltip of a row's cells: the runs its numbers come from."""
     parts = [f"{run.folder} (key {run.key})" for run in line.row.completed]
     return "\n".join(parts + [run.problem for run in line.row.runs if run.problem])
+
+
+def _cards(results: Results, parts: Sequence[dict[str, Any]]) -> list[tuple[bool, list[dict[str, Any]]]]:
+    """Cards of many rows as (folded away, cards): shown are the baseline, the best row and the first others."""
+    if len(parts) <= _MOST_CARDS:
+        return [(False, list(parts))]
+    best = best_row(results)
+    rows = sorted((part["row"] for part in parts), key=lambda row: row.name != results.baseline and row is not best)
+    shown_rows = rows[:_SHOWN_CARDS]
+    return [(folded, [part for part in parts if (part["row"] not in shown_rows) == folded]) for folded in (False, True)]
 
 
 def _two_lines(text: str) -> tuple[str, str]:

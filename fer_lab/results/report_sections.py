@@ -68,7 +68,8 @@ def _against(results: Results) -> list[dict[str, Any]]:
                 "seeds": max(one.seeds for one in differences if one),
                 "gains": [gain_text(one) if one else "not run" for one in differences],
                 "verdict": verdict(comparison),
-                "significant": any(one.significant for one in differences if one),
+                "significant": (one := comparison.differences.get("macro_f1")) is not None and one.significant,
+                "below": sum(test.p_holm < 0.05 for test in comparison.tests),
                 "tests": [(test.seed, test.gained, test.lost, p_text(test)) for test in comparison.tests],
             }
         )

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich import print as say
 
 from fer_lab.errors import FerLabError
 from fer_lab.results.collect import read_json
@@ -133,13 +132,13 @@ def main(arguments: Sequence[str], experiments: Path = Path("experiments")) -> i
         next((w.partition("=")[2] for w in reversed(said) if w.startswith("paths.outputs=")), "outputs/reproduce")
     )
     words = command(folder, asked, said, outputs)
-    say(" ".join(["python", *words[1:]]))
+    print(" ".join(["python", *words[1:]]), flush=True)
     trained = subprocess.run(words, check=False).returncode
     judged = [judge(folder, row, outputs) for row in asked]
     for one in judged:
-        say(f"[{'green' if one.holds else 'red'}]{one.row}[/]: {one.sentence}")
+        print(f"{one.row}: {one.sentence}")
     if trained:
-        say(f"[red]training ended with exit code {trained}[/]")
+        print(f"Training ended with exit code {trained}.")
     return 0 if all(one.holds for one in judged) else 1
 
 

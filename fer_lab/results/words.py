@@ -121,8 +121,7 @@ def _published(results: Results) -> list[str]:
     shown = [row for row in results.rows if row.name in results.published]
     if not shown:
         return []
-    sources = unique([{"source": results.published[row.name].source} for row in shown])
-    sentences = [f"Published: {'; '.join(source['source'] for source in sources)}."]
+    sentences = ["Published values are the paper's, as printed; the difference is ours minus theirs."]
     if any(results.published[row.name].assumed for row in shown):
         sentences.append("A published value with ? is assumed: the paper does not print it so.")
     if marked := [row.name for row in shown if deviation(results, row)]:

@@ -62,6 +62,8 @@ def p_text(test: SeedTest) -> str:
 
 def _note(results: Results, row: Row) -> str:
     parts = [run_note(row)]
+    if row.name in results.published:
+        parts.append(f"published: {results.published[row.name].source}")
     if why := deviation(results, row):
         parts.append(f"† {NOT_A_REPRODUCTION}: {why}")
     if results.of_older_code(row):

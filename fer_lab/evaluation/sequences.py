@@ -157,10 +157,11 @@ def lags(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 class SequenceSmoothing:
-    """A smoother whose one value is chosen on validation: the highest macro-F1 over the frames of the sequences.
+    """A smoother whose one value is chosen on validation: the lowest NLL over the frames of the sequences.
 
-    Macro-F1 of the frames gains by flicker removed and loses by lag added, and it is what checkpoints are chosen by.
-    Of equal values the one that smooths least is taken (the largest α, the shortest window).
+    The NLL gains by flicker removed and loses by lag added; it scores the probabilities themselves, which are what is
+    smoothed and what the LSI is made of, and the temperature is fitted by it too. Of equal values the one that smooths
+    least is taken (the largest α, the shortest window).
 
     Args:
         method: ema (the grid holds α at the script's frame rate) or window (the grid holds seconds); grid: the values.
@@ -193,7 +194,7 @@ class SequenceSmoothing:
         scores: list[dict[str, Any]] = [
             {self.name: value} | score_sequences(self._smooth(probabilities, value), sequences) for value in self.grid
         ]
-        return max(scores, key=lambda entry: entry["macro_f1"])[self.name], scores
+        return min(scores, key=lambda entry: entry["nll"])[self.name], scores
 
     def score(self, logits: np.ndarray, labels: np.ndarray, temperature: float, value: float) -> dict[str, Any]:
         """What a record keeps of a split's sequences: the scores with smoothing, and without it as `_unsmoothed`.
@@ -218,7 +219,7 @@ class SequenceSmoothing:
             "method": self.method,
             **{name: value if name == self.name else None for name in _VALUE.values()},
             "chosen_on": "validation",
-            "criterion": "highest macro-F1 over the frames of the surrogate sequences",
+            "criterion": "lowest NLL over the frames of the surrogate sequences",
             "grid": grid,
             "script": asdict(self.script),
         }

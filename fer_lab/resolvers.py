@@ -10,9 +10,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from fer_lab.errors import FerLabError
 
 
-def choice(group: str) -> str:
+def choice(group: str, *, _root_: DictConfig) -> str:
     """`${choice:experiment}`: the file chosen for a config group, or `default` where none is."""
-    return str(HydraConfig.get().runtime.choices.get(group) or "default")
+    hydra_cfg = HydraConfig.get() if HydraConfig.initialized() else _root_.hydra  # of a multirun as a whole
+    return str(hydra_cfg.runtime.choices.get(group) or "default")
 
 
 def variant(sweep_keys: Sequence[str], *, _root_: DictConfig) -> str:

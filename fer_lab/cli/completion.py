@@ -104,8 +104,9 @@ def _overrides(command: str, current: str, conf: Path) -> Iterator[str]:
     """Hydra overrides that go on from `current`: `group=choice`, `group=choice,choice`, `key.key=`, `run=folder/`."""
     if current.startswith("-"):
         yield from _FLAGS
+        yield from ("--dry",) if command == "train" else ()
         return
-    groups = {folder.name for folder in conf.iterdir() if folder.is_dir()}
+    groups = {file.parent.relative_to(conf).as_posix() for file in conf.rglob("*/*.yaml")}
     sign, key, equals, value = re.fullmatch(r"([+~]*)([^=]*)(=?)(.*)", current, re.DOTALL).groups()  # type: ignore[union-attr]
     if equals:
         chosen, comma, last = value.rpartition(",")
@@ -126,9 +127,10 @@ def _keys(command: str, prefix: str, groups: Iterable[str], conf: Path) -> Itera
     for file in (conf / "config.yaml", conf / f"{command}.yaml"):
         yield from (key for key in _leaves(file) if not key.startswith("hydra."))
     for group in groups:
-        if group.startswith(prefix) or prefix.startswith(f"{group}."):
+        node = group.replace("/", ".")  # hydra/launcher=ray, but hydra.launcher.ray.init.address=auto
+        if node.startswith(prefix) or prefix.startswith(f"{node}."):
             for file in (conf / group).glob("*.yaml"):
-                yield from (f"{group}.{key}" for key in _leaves(file))
+                yield from (f"{node}.{key}" for key in _leaves(file))
 
 
 def _leaves(file: Path) -> list[str]:

@@ -1,7 +1,9 @@
 """Rows of a sweep: all are checked before the first trains, launched until each had its turn, and summed up."""
 
+import logging
 import os
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, read_write
 from rich import print as say
+from rich.console import Console
 from rich.markup import escape
 
 from fer_lab.errors import FerLabError
@@ -101,6 +104,7 @@ class Sweep:
             self.name, self.outputs = self.table or cfg.name, Path(cfg.paths.outputs)
         wanted = config.hydra.launcher.get("n_jobs", 1)
         self.at_a_time = wanted if wanted > 0 else os.cpu_count() or 1
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # Optuna's, talkative
         self.launches = 0
         self.finished: set[Path] = set()  # had their turn, whatever came of it
         self.strikes: Counter[Path] = Counter()  # launches that a run did not survive
@@ -197,7 +201,7 @@ class Sweep:
         say(f"[bold]{self.name}[/bold]: {counted}{table}")
         for folder, state in states.items():
             if state.status in (FAILED, STALE, INTERRUPTED, BUSY):
-                say(f"  {folder}: {state.status}: {escape(state.detail)}")
+                Console(soft_wrap=True, highlight=False).print(f"  {folder}: {state.status}: {escape(state.detail)}")
         return int(any(state.status != DONE for state in states.values()))
 
     def _trials(self) -> str:
@@ -228,6 +232,8 @@ def supervised(start: Callable[[], None]) -> None:
             crash = error
         sys.argv = list(words)
         more = Sweep.current is not None and Sweep.current.again(crash)
+        if crash and not more:
+            traceback.print_exception(crash)
     if Sweep.current and Sweep.current.sum_up():
         sys.exit(1)
 

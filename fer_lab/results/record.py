@@ -62,11 +62,14 @@ class Run:
 
     Args:
         cfg: the composed config; data_hash: of the data manifest; parent_key: of the run whose logits this one takes.
-        writes: False in all but the first process of a run.
+        writes: False in all but the first process of a run. wait: for another process that works on this run, instead of
+            refusing.
     """
 
-    def __init__(self, cfg: DictConfig, data_hash: str, parent_key: str | None = None, writes: bool = True) -> None:
-        self.cfg, self.writes = cfg, writes
+    def __init__(
+        self, cfg: DictConfig, data_hash: str, parent_key: str | None = None, writes: bool = True, wait: bool = False
+    ) -> None:
+        self.cfg, self.writes, self.wait = cfg, writes, wait
         self.folder = Path(cfg.paths.run)
         decided_by = f"{config_hash(cfg)} {data_hash} {weights_hash(cfg)} {parent_key or ''}".strip()
         self.key = hashlib.sha256(decided_by.encode()).hexdigest()[:16]
@@ -98,7 +101,7 @@ class Run:
             return self
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=-1 if self.wait else 1)  # 1 s: who looks whether it is busy holds it briefly
         except Timeout as error:
             raise FerLabError(
                 f"{self.folder} is being worked on by another process; wait for it, or stop it."
@@ -140,6 +143,9 @@ class Run:
         lines = difference(deciding_part(before), deciding_part(self.cfg))
         if old["data_hash"] != self.record["data_hash"]:
             lines.append(f"data: {old['data_hash']} -> {self.record['data_hash']}")
+        if old.get("parent_key") != self.record["parent_key"]:
+            change = f"{old.get('parent_key')} -> {self.record['parent_key']}"
+            lines.append(f"{self.cfg.parent}, its parent, has run again: {change}")
         return (
             f"{self.folder} holds a {old['status']} run of another config ({'; '.join(lines)}); "
             "give this one another name=..., or replace that one with rerun=always."

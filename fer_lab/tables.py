@@ -80,7 +80,7 @@ def verify(experiments: Path) -> list[Path]:
             "write one again with publish=<its folder>, otherwise restore its files."
         )
     if not folders:
-        console.print(f"No table is kept under {experiments}: there is nothing to verify.")
+        console.print(f"No table is kept under {experiments}: there is nothing to verify.", soft_wrap=True)
     return folders
 
 

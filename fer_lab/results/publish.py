@@ -26,9 +26,7 @@ from fer_lab.schema import deciding_part
 
 _JSON = ("record.json", "benchmark.json", "export/export.json")
 _PREDICTIONS = ("validation_predictions.parquet", "test_predictions.parquet")
-_COMMENT = (
-    "# Written by `python -m fer_lab.tables sweep={name} publish=...`; this and records/ give it (make verify).\n"
-)
+_COMMENT = "# Written by `python -m fer_lab.tables sweep={name} publish=...`; with records/ it gives the table.\n"
 
 
 def publish(results: Results, folder: Path, paper: str | None, seeds: Sequence[int], overrides: Sequence[str]) -> Path:

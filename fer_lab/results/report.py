@@ -12,11 +12,11 @@ from markupsafe import Markup, escape
 from omegaconf import DictConfig
 
 from fer_lab.results.aggregate import Line, best_row, deployed, fastest_export, headings, lines, speed_points
-from fer_lab.results.charts import MOST_BARS, class_f1_figure, latency_figure, learning_figure, row_colour, stage_ends
+from fer_lab.results.charts import MOST_BARS, latency_figure, learning_figure, stage_ends
 from fer_lab.results.columns import METRICS, SIZES, Changes, choices
 from fer_lab.results.examples import confused_faces, shown
 from fer_lab.results.plots import confusion_figure, reliability_figure, to_svg
-from fer_lab.results.report_sections import sections
+from fer_lab.results.report_sections import as_svg, class_f1_plot, sections, shown_split
 from fer_lab.results.rows import COMPLETED, Results, Row, Run
 from fer_lab.results.spread import spread
 from fer_lab.results.words import caption, summary, unique
@@ -25,7 +25,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 #: Confused pairs listed a row.
 _PAIRS = 5
 #: From more rows than this on, all cards but some are folded away.
-_MOST_CARDS, _SHOWN_CARDS = 7, 4
+_MOST_CARDS, _SHOWN_CARDS = 7, 3
 
 
 def write_reports(results: Results, path: Path, cfg: DictConfig) -> Path:
@@ -83,7 +83,7 @@ def context(results: Results, cache: Path | None, examples: bool | None) -> dict
         "hint": _hint,
         "two_lines": _two_lines,
         "caption": caption(results),
-        "class_f1": _class_f1(measured, numbers),
+        "class_f1": as_svg(class_f1_plot(results, numbers), "F1 of each emotion, a bar a row"),
         "several_seeds": any(len(row.completed) > 1 for row in measured),
         "bars": len(measured) <= MOST_BARS,
         "confusions": [_confusion(row, cache, examples) for row in measured],
@@ -148,29 +148,9 @@ def _tiles(results: Results) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _split(row: Row) -> str:
-    """The split shown for a row in detail: test when it was opened, otherwise validation."""
-    return "test" if all("test" in run.record["metrics"] for run in row.completed) else "validation"
-
-
-def _class_f1(rows: Sequence[Row], numbers: dict[str, int]) -> Markup | None:
-    if not rows:
-        return None
-    names = rows[0].completed[0].record["model"]["class_names"]
-    scores = {}
-    for row in rows:
-        entries = [run.record["metrics"][_split(row)]["per_class"] for run in row.completed]
-        per_class = [[entry[name]["f1"] for entry in entries if name in entry] for name in names]
-        scores[f"{numbers[row.name]} {row.name}"] = [
-            spread([value for value in values if value is not None]) for values in per_class
-        ]
-    figure = class_f1_figure(scores, names, [row_colour(numbers[row.name] - 1) for row in rows])
-    return Markup(to_svg(figure, "F1 of each emotion, a bar a row"))
-
-
 def _confusion(row: Row, cache: Path | None, examples: bool | None) -> dict[str, Any]:
     """The matrix summed over seeds, and its most confused pairs: (true, predicted, faces, share of the true class)."""
-    split, names = _split(row), row.completed[0].record["model"]["class_names"]
+    split, names = shown_split(row), row.completed[0].record["model"]["class_names"]
     counts = np.sum([run.record["metrics"][split]["confusion"] for run in row.completed], axis=0)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     wrong = [(i, j) for i, j in np.ndindex(counts.shape) if i != j and counts[i, j]]
@@ -183,7 +163,7 @@ def _confusion(row: Row, cache: Path | None, examples: bool | None) -> dict[str,
 
 
 def _reliability(row: Row) -> dict[str, Any]:
-    split = _split(row)
+    split = shown_split(row)
     metrics = [run.record["metrics"][split] for run in row.completed]
     before, after = (_merge_bins([m[key] for m in metrics]) for key in ("reliability_uncalibrated", "reliability"))
     eces = [spread(row.values(split, key)) for key in ("ece_uncalibrated", "ece")]

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from fer_lab.results.aggregate import deployed, speed_points
-from fer_lab.results.charts import gain_figure, latency_figure, parameters_figure
+from fer_lab.results.charts import class_f1_figure, gain_figure, latency_figure, parameters_figure, row_colour
 from fer_lab.results.columns import GAINS, SIZES, gain_text
 from fer_lab.results.comparison import ENOUGH_SEEDS
 from fer_lab.results.deviation import deviation
@@ -32,12 +32,12 @@ def sections(results: Results, numbers: dict[str, int]) -> dict[str, Any]:
     """What the templates of these sections show; None or empty where a table has nothing to say of them."""
     return {
         "against": _against(results),
-        "gains": _svg(_gain_figure(results, numbers), "Macro-F1 gained over the baseline, an interval a row"),
+        "gains": as_svg(_gain_figure(results, numbers), "Macro-F1 gained over the baseline, an interval a row"),
         "enough_seeds": ENOUGH_SEEDS,
         "published": [part for row in results.rows if (part := _published(results, row))],
         "smoothed": [part for row in results.rows if (part := _smoothed(row))],
         "sequence_titles": [title for _, title, _ in _SEQUENCE],
-        "parameters": _svg(_parameters_figure(results, numbers), "Validation accuracy against parameters"),
+        "parameters": as_svg(_parameters_figure(results, numbers), "Validation accuracy against parameters"),
         "deviation": {row.name: deviation(results, row) for row in results.rows},
         "older": {row.name: results.of_older_code(row) for row in results.rows},
     }
@@ -47,6 +47,7 @@ def save_table_plots(results: Results, folder: Path) -> dict[str, Path]:
     """Write the table's figures as PNG and return their paths by name."""
     numbers = {row.name: number for number, row in enumerate(results.rows, 1)}
     figures = {
+        "class_f1": class_f1_plot(results, numbers),
         "gains": _gain_figure(results, numbers),
         "parameters": _parameters_figure(results, numbers),
         "latency": latency_figure(points, numbers) if (points := speed_points(deployed(results))) else None,
@@ -76,7 +77,28 @@ def _against(results: Results) -> list[dict[str, Any]]:
     return found
 
 
-def _svg(figure: Figure | None, description: str) -> Markup | None:
+def shown_split(row: Row) -> str:
+    """The split shown for a row in detail: test when it was opened, otherwise validation."""
+    return "test" if all("test" in run.record["metrics"] for run in row.completed) else "validation"
+
+
+def class_f1_plot(results: Results, numbers: dict[str, int]) -> Figure | None:
+    """F1 of each emotion, mean and spread over seeds; None before any row is completed."""
+    rows = [row for row in results.rows if row.completed]
+    if not rows:
+        return None
+    names = rows[0].completed[0].record["model"]["class_names"]
+    scores = {}
+    for row in rows:
+        entries = [run.record["metrics"][shown_split(row)]["per_class"] for run in row.completed]
+        per_class = [[entry[name]["f1"] for entry in entries if name in entry] for name in names]
+        scores[f"{numbers[row.name]} {row.name}"] = [
+            spread([value for value in values if value is not None]) for values in per_class
+        ]
+    return class_f1_figure(scores, names, [row_colour(numbers[row.name] - 1) for row in rows])
+
+
+def as_svg(figure: Figure | None, description: str) -> Markup | None:
     return Markup(to_svg(figure, description)) if figure else None
 
 

@@ -37,6 +37,25 @@ def test_tensorboard_and_wandb_offline_together(tiny: Callable) -> None:
         assert word in sent, word
 
 
+def test_a_resumed_run_goes_on_with_its_id_online(tiny: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fer_lab.training.loggers import build_loggers
+
+    seen: list[dict] = []
+
+    class Run:
+        def log(self, metrics: dict, step: int | None) -> None: ...
+
+    monkeypatch.setattr(wandb, "init", lambda **arguments: seen.append(arguments) or Run())
+    cfg = tiny("name=resumed", "logger=wandb", "loss=focal")
+    for _ in range(2):  # a first process, and one that goes on after it
+        (logger,) = build_loggers(cfg, "0123")
+        logger.log_metrics({"train/loss": 1.0}, 0)
+    assert seen[0] == seen[1]
+    assert (seen[0]["id"], seen[0]["resume"], seen[0]["mode"]) == ("0123", "allow", "online")
+    flat = {"backbone": "tiny", "loss": "focal", "head": "linear", "seed": 0}
+    assert flat.items() <= seen[0]["config"].items()
+
+
 def test_exported_files_become_an_artifact(tmp_path: Path, tiny: Callable) -> None:
     from fer_lab.training.loggers import publish_export
 

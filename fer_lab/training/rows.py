@@ -142,6 +142,7 @@ class Sweep:
     def next_launch(self) -> list[str]:
         """Overrides of the launch that follows: which runs it leaves alone, and whether it waits for busy ones."""
         self.launches += 1
+        self.finished |= {folder for folder in self._busy if not is_busy(folder) and _found(folder) == FAILED}
         for cfg in self.jobs or ():
             if cfg.parent and parent_folder(cfg) in self.finished and _found(parent_folder(cfg)) == FAILED:
                 print(f"fer-lab train: {cfg.paths.run}: not run, its parent {cfg.parent} failed", file=sys.stderr)

@@ -118,8 +118,8 @@ class Fer2013Source(Source):
                 yield face
         if emptied := [emotion for emotion in seen if seen[emotion] and not kept[emotion]]:
             raise FerLabError(
-                f"data.take={self.shares['train']} leaves none of the {seen[emptied[0]]} training faces of class '{emptied[0]}'; "
-                "take a larger share."
+                f"data.take={self.shares['train']} leaves none of the {seen[emptied[0]]} training faces of class "
+                f"'{emptied[0]}'; take a larger share."
             )
 
     def _read_all(self) -> Iterator[Face | FerLabError]:

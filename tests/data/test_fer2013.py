@@ -218,7 +218,7 @@ def test_settings_of_split_and_share(faces, copies: Path, tmp_path: Path) -> Non
     for take in (0, 1.2):
         with pytest.raises(FerLabError, match="must be above 0 and at most 1"):
             Fer2013Source(path, take=take)
-        with pytest.raises(FerLabError, match="data.take_held_out"):
+        with pytest.raises(FerLabError, match=r"data\.take_held_out"):
             Fer2013Source(path, take_held_out=take)
     with pytest.raises(FerLabError, match=r"leaves none of the \d+ training faces of class '\w+'; take a larger share"):
         tables(copies, tmp_path, take=0.001)

@@ -90,7 +90,8 @@ def read(cfg: DictConfig) -> Results:
     @cache
     def expected(row: str, seed: int) -> Expected:
         composed = compose("train", [f"sweep={cfg.table.name}", f"experiment={row}", f"seed={seed}", *_row_overrides()])
-        return Expected(config_hash(composed), dict(composed.choices), deciding_part(composed))
+        choices = {**composed.choices, "input_size": str(composed.input_size)}
+        return Expected(config_hash(composed), choices, deciding_part(composed))
 
     return collect(
         cfg.table.name,

@@ -15,11 +15,12 @@ def deviation(results: Results, row: Row) -> str:
     run = row.completed[0]
     ours = {"backbone": run.record["model"]["backbone"], "pretraining": _kind(run)}
     theirs = {"backbone": printed.backbone, "pretraining": printed.pretraining}
-    return ", ".join(
-        f"{key} {run.pretraining if key == 'pretraining' else ours[key]} instead of {theirs[key]}"
-        for key in ours
-        if theirs[key] is not None and ours[key] != theirs[key]
-    )
+    parts = []
+    for key, wanted in theirs.items():
+        if wanted is not None and ours[key] != wanted:
+            assumed = " (assumed)" if key in printed.assumed else ""
+            parts.append(f"{key} {run.pretraining if key == 'pretraining' else ours[key]} instead of {wanted}{assumed}")
+    return ", ".join(parts)
 
 
 def _kind(run: Run) -> str:

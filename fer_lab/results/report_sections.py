@@ -137,7 +137,9 @@ def _smoothed(row: Row) -> dict[str, Any] | None:
     record = row.completed[0].record
     how, sequence = record.get("smoothing") or {}, record["metrics"]["sequence"]["test"]
     parts = [str(how.get("method", "smoothed"))]
-    parts += [f"α {run.record['smoothing']['alpha']:g}" for run in row.completed[:1] if how.get("alpha") is not None]
+    parts += [
+        f"{word} {how[key]:g}" for key, word in (("alpha", "α"), ("window_s", "window")) if how.get(key) is not None
+    ]
     parts += [f"{sequence[key]:g} {unit}" for key, unit in (("seconds", "s"), ("fps", "frames/s")) if sequence.get(key)]
     return {"row": row, "pairs": pairs, "how": ", ".join(parts)}
 

@@ -57,13 +57,17 @@ def command(folder: Path, rows: Sequence[str], arguments: Sequence[str], outputs
         FerLabError: a row is not in the table, or has no kept record.
     """
     table = read_table(folder)
-    wanted = set(rows)
-    for row in rows:
+    wanted: list[str] = list(rows)
+    for row in wanted:  # grows by parents, and theirs
         if row not in table["rows"]:
             raise FerLabError(f"{folder.name} has no row '{row}'; its rows: {', '.join(table['rows'])}.")
-        if not _records(folder / "records", row):
+        records = _records(folder / "records", row)
+        if not records:
             raise FerLabError(f"{folder} holds no record of '{row}', so there is nothing to compare with.")
-        wanted |= {str(r["parent"]) for r in _records(folder / "records", row).values() if r.get("parent")}
+        parents = {
+            str(record["parent"]) for record in _records(folder / "records", row).values() if record.get("parent")
+        }
+        wanted += sorted(parents - {*wanted})
     ordered = [row for row in table["rows"] if row in wanted]
     return [
         sys.executable,

@@ -122,7 +122,7 @@ def _published(results: Results) -> list[str]:
     if not shown:
         return []
     sentences = ["Published values are the paper's, as printed; the difference is ours minus theirs."]
-    if any(results.published[row.name].assumed for row in shown):
+    if any(key.startswith("test_") for row in shown for key in results.published[row.name].assumed):
         sentences.append("A published value with ? is assumed: the paper does not print it so.")
     if marked := [row.name for row in shown if deviation(results, row)]:
         sentences.append(f"† {NOT_A_REPRODUCTION}: {', '.join(marked)}.")

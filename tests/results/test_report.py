@@ -1,8 +1,11 @@
+import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from fer_lab.results.published import Compared
 from fer_lab.results.report import write_report
 
 
@@ -88,6 +91,54 @@ def test_cells_link_to_their_runs(demo, page):
     key = demo.rows[1].completed[0].key
     assert f"demo_b/seed0 (key {key})" in " ".join(link["title"] for link in links)
     assert {link["href"] for link in links} == {"#demo_a/seed0", "#demo_b/seed0", "#demo_c/seed0"}
+
+
+def test_gains_are_explained_and_shown(run_factory, gather, page):
+    for seed in range(5):
+        run_factory("demo_a", seed, recall=0.5, predictions=True)
+        run_factory("demo_b", seed, recall=0.9, predictions=True, code="older")
+    results = replace(
+        gather(["demo_a", "demo_b"], list(range(5))),
+        published={"demo_b": Compared({"test_accuracy": 0.9}, "Table 1, row 2", pretraining="imagenet")},
+        code="c0de" * 4,
+    )
+    shown = page(results)
+    assert [name for name in shown.ids() if "/" not in name][:3] == ["table", "baseline", "published"]
+    text = " ".join("".join(shown.text).split())
+    for part in (
+        "More than chance?",
+        "higher",
+        "p < 0.05 in 5 of 5",
+        "not a reproduction",
+        "older code",
+        "Table 1, row 2",
+    ):
+        assert part in text, part
+    assert "pretraining none instead of imagenet" in text
+
+
+def test_a_derived_row_has_no_epochs_and_its_smoothing_is_shown(run_factory, gather, page, tmp_path):
+    parent = run_factory("demo_a", 0)
+    record = run_factory("demo_b", 0, parent="demo_a", parent_key=parent["key"], epochs=0, timings_s={"derive": 1.0})
+    (tmp_path / "demo_b" / "seed0" / "history.csv").unlink()
+    scores = {"accuracy": 0.7, "macro_f1": 0.6, "nll": 0.9, "flips_per_minute": 4.0, "lag_s": None}
+    scores |= {f"{name}_unsmoothed": 31.0 for name in scores}
+    record["metrics"]["sequence"] = {"test": {"surrogate": True, "seconds": 600.0, "fps": 10.0, **scores}}
+    record["smoothing"] = {"method": "ema", "alpha": 0.3, "chosen_on": "validation"}
+    (tmp_path / "demo_b" / "seed0" / "record.json").write_text(json.dumps(record))
+    shown = page(gather(["demo_a", "demo_b"], [0]))
+    text = " ".join("".join(shown.text).split())
+    for part in ("Over time", "ema, α 0.3, 600 s, 10 frames/s", "31.0 → 4.0", "on demo_a", "surrogate"):
+        assert part in text, part
+
+
+def test_cards_of_many_rows_are_folded(run_factory, gather, page):
+    rows = [f"demo_{letter}" for letter in "abcdefgh"]
+    for row in rows:
+        run_factory(row, 0, recall=0.9 if row == "demo_g" else 0.6)
+    shown = page(gather(rows, [0]))
+    assert [tag for tag, _ in shown.tags].count("summary") == 3  # confusions, calibration, learning
+    assert "The other 5 rows" in "".join(shown.text)
 
 
 def test_same_records_same_bytes(demo, tmp_path):

@@ -59,7 +59,7 @@ class FaceDataModule(L.LightningDataModule):
         sampler = EpochSampler(length, seed, self.first_epoch, rank, world)
         return DataLoader(
             dataset,
-            batch_size=self.batch_size if seed is not None else 256,
+            batch_size=self.batch_size if seed is not None else 32,  # small: a CPU's caches
             sampler=sampler,
             drop_last=seed is not None and len(sampler) > self.batch_size,
             num_workers=self.num_workers,

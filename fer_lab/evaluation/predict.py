@@ -13,13 +13,13 @@ from fer_lab.models.network import Network
 
 
 def predict(
-    logits_of: Callable[[np.ndarray], np.ndarray], split: FaceSplit, title: str, batch_size: int = 256
+    logits_of: Callable[[np.ndarray], np.ndarray], split: FaceSplit, title: str, batch_size: int = 16
 ) -> np.ndarray:
     """Logits of every face of a split, in its order.
 
     Args:
         logits_of: uint8 B×H×W×C to float32 B×K; a network (see `of_network`) or an exported file's classifier.
-        title: of the progress bar.
+        title: of the progress bar; batch_size: small, as the activations should stay in a CPU's caches.
 
     Returns:
         float32 N×K.

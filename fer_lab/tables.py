@@ -1,5 +1,6 @@
 """`python -m fer_lab.tables sweep=demo`: a sweep's records as csv, Markdown, LaTeX and one self-contained page."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fer_lab.results.publish import publish, published_rows, rebuild
 from fer_lab.results.record import code_fingerprint
 from fer_lab.results.report import write_reports
 from fer_lab.results.rows import Expected, Results
+from fer_lab.results.settings import with_settings
 from fer_lab.results.verify import kept_tables, problems
 from fer_lab.results.write import terminal, write_tables
 from fer_lab.schema import command, compose, config_hash, deciding_part
@@ -90,17 +92,21 @@ def read(cfg: DictConfig) -> Results:
     @cache
     def expected(row: str, seed: int) -> Expected:
         composed = compose("train", [f"sweep={cfg.table.name}", f"experiment={row}", f"seed={seed}", *_row_overrides()])
-        choices = {**composed.choices, "input_size": str(composed.input_size)}
-        return Expected(config_hash(composed), choices, deciding_part(composed))
+        return Expected(config_hash(composed), dict(composed.choices), deciding_part(composed))
+
+    rows, seeds = list(cfg.table.rows), list(cfg.table.seeds)
+    first = {row: expected(row, seeds[0]) for row in track(rows, description="Composing rows", transient=True)}
+    baseline = cfg.table.baseline if cfg.table.baseline in rows else rows[0]
+    choices = with_settings(first, baseline)
 
     return collect(
         cfg.table.name,
         cfg.table.title,
         cfg.table.baseline,
-        list(cfg.table.rows),
-        list(cfg.table.seeds),
+        rows,
+        seeds,
         Path(cfg.paths.outputs),
-        expected,
+        lambda row, seed: replace(expected(row, seed), choices=choices[row]),
         track=lambda rows: track(rows, description="Reading runs", transient=True),
         published=published_rows(Path(cfg.paths.experiments), cfg.table.paper),
         code=code_fingerprint(),

@@ -154,6 +154,7 @@ def parameters_figure(points: dict[int, tuple[float, float]]) -> Figure:
     figure, (axes,) = new_figure(4.2, 3.2)
     where = list(points.values())
     steps = np.array([where[i] for i in pareto_front(where)])
+    steps = np.vstack([steps, (max(cost for cost, _ in where), steps[-1, 1])])  # nothing dearer is better
     axes.step(steps[:, 0], steps[:, 1], where="post", color=MUTED, linewidth=0.9, linestyle=_DASHED, zorder=1)
     for number, at in points.items():
         axes.plot(*at, "o", color=row_colour(number - 1), markersize=7)

@@ -119,9 +119,8 @@ class Changes:
         if row.name == results.baseline:
             return "–", False
         base = results.row(results.baseline).choices
-        changed = [
-            f"{g} {row.choices.get(g, '')}" for g in results.differing_choices() if row.choices.get(g) != base.get(g)
-        ]
+        groups = [group for group in results.differing_choices() if row.choices.get(group) != base.get(group)]
+        changed = [f"{group} {row.choices[group]}" for group in groups if row.choices.get(group)]
         return ", ".join(changed) or "nothing but numbers", False
 
     def fields(self) -> list[str]:

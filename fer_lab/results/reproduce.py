@@ -64,9 +64,7 @@ def command(folder: Path, rows: Sequence[str], arguments: Sequence[str], outputs
         records = _records(folder / "records", row)
         if not records:
             raise FerLabError(f"{folder} holds no record of '{row}', so there is nothing to compare with.")
-        parents = {
-            str(record["parent"]) for record in _records(folder / "records", row).values() if record.get("parent")
-        }
+        parents = {str(record["parent"]) for record in records.values() if record.get("parent")}
         wanted += sorted(parents - {*wanted})
     ordered = [row for row in table["rows"] if row in wanted]
     return [

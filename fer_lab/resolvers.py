@@ -40,11 +40,11 @@ def scaled(value: float | Sequence[float], strength: float, around: float = 0.0)
     """
     if not 0 < strength <= 2:
         raise FerLabError(f"augment.strength={strength} must lie in (0, 2]; for no augmentation say augment=none.")
-    if not isinstance(value, Sequence):
-        return scaled([value], strength, around)[0]
+    if isinstance(value, Sequence):
+        return ListConfig([scaled(limit, strength, around) for limit in value])
     if strength == 1:
-        return ListConfig(list(value))
-    return ListConfig([around * (limit / around) ** strength if around else limit * strength for limit in value])
+        return value
+    return around * (value / around) ** strength if around else value * strength
 
 
 def register() -> None:

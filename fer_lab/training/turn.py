@@ -80,20 +80,20 @@ def _alone(train: Inner, cfg: DictConfig) -> float:
     process.join()
     if (process.exitcode or 0) < 0:
         raise FerLabError(f"{cfg.paths.run}: {mark_killed(Path(cfg.paths.run), -(process.exitcode or 0))}")
-    kind, result = ours.recv() if ours.poll() else ("broken", None)
+    kind, result = ours.recv() if ours.poll() else ("broken", math.nan)
     if kind == "refused":
         raise FerLabError(result)
-    return result if kind == "done" else math.nan
+    return float(result) if kind == "done" else math.nan
 
 
 def _run(train: Inner, cfg: DictConfig, answer: Connection) -> None:
     try:
-        answer.send(("done", train(cfg).get("objective")))
+        answer.send(("done", train(cfg)["objective"]))
     except FerLabError as error:
         answer.send(("refused", str(error)))
     except Exception:
         traceback.print_exc()
-        answer.send(("broken", None))
+        answer.send(("broken", math.nan))
 
 
 def mark_killed(folder: Path, number: int | None = None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from omegaconf import OmegaConf
 
 from fer_lab.data.augment import Augmenter
@@ -196,8 +197,6 @@ def test_after_a_launcher_s_death_the_rows_that_are_left_are_launched_again(
     launcher: str, first_row: str, run: Callable, sweep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Joblib takes all workers down for one's sake, so a row gets a second launch there; elsewhere it was the one."""
-    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-
     launch, launches = BasicLauncher.launch, []
 
     def die_once(self: BasicLauncher, job_overrides: list, initial_job_idx: int) -> list:
@@ -234,7 +233,7 @@ def test_a_launcher_that_never_starts_ends_the_command(
     def refuse(self, job_overrides: list, initial_job_idx: int) -> list:
         raise Worker("no queue")
 
-    monkeypatch.setattr("hydra._internal.core_plugins.basic_launcher.BasicLauncher.launch", refuse)
+    monkeypatch.setattr(BasicLauncher, "launch", refuse)
     code, printed = run(*sweep)
     assert code == 1
     assert printed.count("BasicLauncher stopped: Worker: no queue") == 1

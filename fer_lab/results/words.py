@@ -99,7 +99,7 @@ def caption(results: Results) -> list[str]:
     if any(one.differences for one in results.comparisons.values()):
         sentences.append(
             f"Δ is the mean difference to {results.baseline} over the seeds both have, on test, with a 95 % interval "
-            "[paired bootstrap over groups of pixel-identical faces and over seeds, from two seeds on]; "
+            "[paired bootstrap over groups of pixel-identical faces and over seeds, widened for few seeds]; "
             "* marks an interval without 0 over five seeds or more."
         )
     if sequence(results):

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
 
 from fer_lab.data.augment import Augmenter
@@ -188,6 +189,11 @@ def test_a_failure_elsewhere_is_not_tried_again(
     assert read_record(folder)["error"] == "Out of luck."
 
 
+def basic_launcher() -> type[Launcher]:
+    """The class that Hydra takes: it loads its plugins' modules a second time."""
+    return Plugins.instance().class_name_to_class["hydra._internal.core_plugins.basic_launcher.BasicLauncher"]
+
+
 class Worker(Exception):
     """Stands in for a launcher's own exception when a worker dies."""
 
@@ -197,9 +203,9 @@ def test_after_a_launcher_s_death_the_rows_that_are_left_are_launched_again(
     launcher: str, first_row: str, run: Callable, sweep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Joblib takes all workers down for one's sake, so a row gets a second launch there; elsewhere it was the one."""
-    launch, launches = BasicLauncher.launch, []
+    launch, launches = basic_launcher().launch, []
 
-    def die_once(self: BasicLauncher, job_overrides: list, initial_job_idx: int) -> list:
+    def die_once(self: Launcher, job_overrides: list, initial_job_idx: int) -> list:
         launches.append([word for word in job_overrides[0] if word.startswith("skip=")])
         if len(launches) == 1:
             write(tmp_path, sweep, ROWS[0], 0, epochs=0, status="running")
@@ -208,7 +214,7 @@ def test_after_a_launcher_s_death_the_rows_that_are_left_are_launched_again(
             raise Worker("a worker was killed")
         return launch(self, job_overrides, initial_job_idx)
 
-    monkeypatch.setattr(BasicLauncher, "launch", die_once)
+    monkeypatch.setattr(basic_launcher(), "launch", die_once)
     init = Sweep.__init__
 
     def pretend(self: Sweep, config) -> None:
@@ -233,7 +239,7 @@ def test_a_launcher_that_never_starts_ends_the_command(
     def refuse(self, job_overrides: list, initial_job_idx: int) -> list:
         raise Worker("no queue")
 
-    monkeypatch.setattr(BasicLauncher, "launch", refuse)
+    monkeypatch.setattr(basic_launcher(), "launch", refuse)
     code, printed = run(*sweep)
     assert code == 1
     assert printed.count("BasicLauncher stopped: Worker: no queue") == 1

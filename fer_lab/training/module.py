@@ -37,7 +37,7 @@ class FERModule(L.LightningModule):
         self.loss = loss
         self.optimizer, self.lr_scheduler, self.lr_factor = optimizer, lr_scheduler, lr_factor
         self._frozen, self.start = frozen, start
-        self.train()  # Lightning keeps the modes it finds: without this, frozen BatchNorm would go on learning statistics
+        self.train()  # Lightning keeps the modes it finds: else frozen BatchNorm would go on learning statistics
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits N×K of a batch's faces, uint8 N×H×W×C, or features."""

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
+from fer_lab.evaluation.parent import parent_folder
 from fer_lab.results.record import code_fingerprint, read_record
 from fer_lab.schema import compose, config_hash, deciding_part, difference
 
@@ -97,11 +98,6 @@ def _differing(cfg: DictConfig, folder: Path, record: dict[str, Any]) -> str:
         if parent and parent["key"] != record.get("parent_key"):
             return f"its parent {cfg.parent} has run again since"
     return ""
-
-
-def parent_folder(cfg: DictConfig) -> Path:
-    """Run folder of a row's parent with the same seed and variant."""
-    return Path(cfg.paths.outputs, cfg.parent, cfg.variant, f"seed{cfg.seed}")
 
 
 def _history(folder: Path) -> list[dict[str, str]]:

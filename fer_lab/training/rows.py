@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fer_lab.errors import FerLabError
-from fer_lab.evaluation.parent import check_parent
+from fer_lab.evaluation.parent import check_parent, parent_folder
 from fer_lab.results.record import read_record
 from fer_lab.schema import check_targets, compose
 from fer_lab.training.plan import (
@@ -31,7 +31,6 @@ from fer_lab.training.plan import (
     MISSING,
     STALE,
     is_busy,
-    parent_folder,
     planned,
     show_plan,
     state_of,

@@ -69,9 +69,8 @@ def main() -> None:
         f"{options.backbone}, {options.size} px, batch 64, {torch.get_num_threads()} threads, {options.rounds} rounds"
     )
     print(f"bare PyTorch {1e3 * medians['bare']:.1f} ms a step, fer_lab {1e3 * medians['fer_lab']:.1f} ms a step")
-    print(
-        f"overhead: {100 * statistics.median(pairs):+.1f} % (median of pairs; {100 * min(pairs):+.1f} to {100 * max(pairs):+.1f})"
-    )
+    low, middle, high = (100 * value for value in (min(pairs), statistics.median(pairs), max(pairs)))
+    print(f"overhead: {middle:+.1f} % (median of pairs; {low:+.1f} to {high:+.1f})")
 
 
 def bare(cfg, batches: list[dict[str, torch.Tensor]]) -> float:

@@ -49,13 +49,15 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="data.path of FER2013")
     parser.add_argument("--weights", required=True, help="paths.weights")
     parser.add_argument("--take", type=float, default=0.1, help="share of FER2013 (default 0.1)")
+    parser.add_argument("--size", type=int, default=128, help="network input in pixels (default 128, paper A)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes of the plain loop (default 2)")
     parser.add_argument(
         "--seeds", action="store_true", help="macro-F1 of ours and (a) over five seeds, instead of times"
     )
     parser.add_argument("--folder", type=Path, default=Path("outputs/speed"), help="working folder")
     options = parser.parse_args()
-    kept = Kept(options.folder / f"{'seeds' if options.seeds else 'times'}_{options.take}.json")
+    options.folder /= f"{'seeds' if options.seeds else 'times'}_{options.take}_{options.size}px"
+    kept = Kept(options.folder / "measured.json")
     (compare_seeds if options.seeds else compare_times)(options, kept)
 
 
@@ -74,11 +76,12 @@ class Kept(dict):
 
 def config(options: argparse.Namespace, row: str, way: str, seed: int = 0) -> DictConfig:
     """A row as `ours` or `off`, each with outputs and a cache of its own."""
-    folder = options.folder / f"{'seeds' if options.seeds else 'times'}_{options.take}" / way
+    folder = options.folder / way
     common = [
         f"experiment={row}", f"seed={seed}", f"data.path={options.data}", f"paths.weights={options.weights}",
         f"data.take={options.take}", f"data.take_held_out={options.take}", f"paths.outputs={folder}",
         f"paths.cache={folder / 'cache'}",
+        f"input_size={options.size}",
     ]  # fmt: skip
     return compose("train", [*common, *(OFF if way == "off" else ())])
 
@@ -99,7 +102,7 @@ def compare_times(options: argparse.Namespace, kept: Kept) -> None:
             for row in ROWS:
                 kept.pop(f"{row} {way}", None)
         build_data(config(options, ROWS[0], way))  # decoding FER2013 is nobody's time
-    pictures = options.folder / f"png_{options.take}"
+    pictures = options.folder / "png"
     if not pictures.exists():
         write_folders(build_data(config(options, ROWS[0], "ours")), pictures)
     for row in ROWS:
@@ -134,7 +137,8 @@ def plain_row(options: argparse.Namespace, cfg: DictConfig, pictures: Path) -> N
 
 
 def show(options: argparse.Namespace, kept: Kept) -> None:
-    print(f"\nFER2013 x {options.take}, 2 threads: {environment()['hardware']['cpu']}, torch {torch.__version__}\n")
+    where = f"{torch.get_num_threads()} threads of {environment()['hardware']['cpu']}, torch {torch.__version__}"
+    print(f"\nFER2013 x {options.take}, {options.size} px, {where}\n")
     print("| row | ours s | (a) s | (b) s | (a)/ours | bound | (b)/ours |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     bounds = [macs(options, row) for row in ROWS]

@@ -54,8 +54,10 @@ def read_answers(path: Path) -> Answers | None:
     logits = np.stack([table[f"logit_{name}"].to_numpy() for name in classes], axis=1)
     index = np.array([classes.index(label) for label in labels.tolist()], dtype=np.int64)
     order = np.argsort(ids, kind="stable")
-    first = np.unique(groups[order], return_inverse=True)[1]
-    return Answers(ids[order], index[order], logits.argmax(1)[order], first, classes)
+    # numbered as they first appear, not by their names: kept predictions name groups otherwise, and draw the same
+    _, first, group = np.unique(groups[order], return_index=True, return_inverse=True)
+    number = np.argsort(np.argsort(first))[group]
+    return Answers(ids[order], index[order], logits.argmax(1)[order], number, classes)
 
 
 def compare(rows: Sequence[Row], baseline: str) -> dict[str, Comparison]:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fer_lab.deploy.latency import Loader, measure
 from fer_lab.deploy.runtimes import Classifier
-from fer_lab.deploy.selection import find_run
+from fer_lab.deploy.selection import each_row, find_run
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.parent import weights_file
 from fer_lab.results.record import environment, write_json
@@ -91,7 +91,7 @@ def _show(run: Path, entries: list[dict[str, Any]], hardware: dict[str, Any]) ->
     Console().print(table)
 
 
-main = command("benchmark")(benchmark)
+main = command("benchmark")(each_row(benchmark))
 
 if __name__ == "__main__":
     main()

@@ -18,7 +18,7 @@ from fer_lab.deploy.onnx import save, trace
 from fer_lab.deploy.parity import parity, require_parity
 from fer_lab.deploy.quantization import draw_balanced
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier, describe
-from fer_lab.deploy.selection import find_run
+from fer_lab.deploy.selection import each_row, find_run
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import predict
@@ -117,7 +117,7 @@ def _show(folder: Path, trained: dict[str, Any], files: dict[str, dict[str, Any]
     Console().print(table)
 
 
-main = command("export")(export)
+main = command("export")(each_row(export))
 
 if __name__ == "__main__":
     main()

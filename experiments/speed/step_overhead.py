@@ -3,9 +3,8 @@
     python experiments/speed/step_overhead.py [--backbone mobilenetv2_050] [--size 128] [--rounds 7]
 
 Both sides train the same network on the same augmented synthetic batches with the same optimizer; the bare loop has the
-batches in memory, so that what is measured is everything around the step: loader, augmentation apart (its time is
-measured too and taken out, see data_path.py for it), Lightning's hooks, metrics, the finiteness check. Rounds are
-interleaved; medians of a round's seconds a step.
+batches in memory, so that what is measured is everything around the step: Lightning's hooks and loader loop, metrics,
+the finiteness check. Augmentation is not in it (see data_path.py). Rounds are interleaved; medians of seconds a step.
 """
 
 import argparse
@@ -46,7 +45,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     quiet()
-    cfg = compose("train", [f"backbone={options.backbone}", f"input_size={options.size}", "trainer.progress=false"])
+    cfg = compose(
+        "train",
+        [
+            f"backbone={options.backbone}",
+            f"input_size={options.size}",
+            "trainer.progress=false",
+            "trainer.patience=null",
+        ],
+    )
     generator = torch.Generator().manual_seed(0)
     batches = [
         {

@@ -34,7 +34,7 @@ from fer_lab.evaluation.run import load_run
 from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.models.network import build_loss, build_network
 from fer_lab.models.weights import weights_file
-from fer_lab.results.record import environment
+from fer_lab.results.record import environment, read_record, write_json
 from fer_lab.schema import build, compose
 from fer_lab.train import train
 from fer_lab.training.features import frozen_steps
@@ -198,7 +198,10 @@ def compare_seeds(options: argparse.Namespace, kept: Kept) -> None:
                     cfg = config(options, row, way, seed)
                     timed(train, cfg)
                     weights = Path(cfg.paths.run) / "model.safetensors"
-                    test = open_test_split(whole, Frozen({weights: file_hash(weights)}, 1.0), "sweep_speed", [])
+                    record = read_record(weights.parent) or {}
+                    frozen = Frozen({weights: file_hash(weights)}, 1.0)
+                    test = open_test_split(whole, frozen, "sweep_speed", record["test_openings"])
+                    write_json(weights.parent / "record.json", record)
                     logits = predict(of_network(load_run(cfg.paths.run).network), test, "Test")
                     kept[f"{row} {way} {seed}"] = compute_metrics(logits, test.labels, whole.class_names)["macro_f1"]
                     print(f"{row} {way} seed {seed}: {kept[f'{row} {way} {seed}']:.4f}", flush=True)

@@ -1,8 +1,12 @@
 """Which run a command that comes after training works on."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from rich import print as say
 
 from fer_lab.errors import FerLabError
 from fer_lab.results.record import read_record
@@ -16,18 +20,46 @@ def find_run(cfg: DictConfig) -> Path:
     """
     if cfg.run:
         return Path(cfg.run)
+    validation = {folder: record["metrics"]["validation"] for folder, record in _completed(cfg).items()}
+    return max(validation, key=lambda folder: (validation[folder]["macro_f1"], -validation[folder]["nll"]))
+
+
+def each_row(inner: Callable[[DictConfig], dict[str, Any]]) -> Callable[[DictConfig], dict[str, Any]]:
+    """Let a command that works on one run take `run=all` with `sweep=`: the first completed seed of every row.
+
+    Derived rows are left out: their network is their parent's. The result is {"runs": [the results of all]}.
+    """
+
+    @functools.wraps(inner)
+    def every(cfg: DictConfig) -> dict[str, Any]:
+        if cfg.run != "all":
+            return inner(cfg)
+        first: dict[str, Path] = {}
+        for folder, record in _completed(cfg).items():
+            if not record.get("parent"):
+                first.setdefault(record["experiment"], folder)
+        results = []
+        for number, folder in enumerate(first.values(), 1):
+            say(f"[bold]{number} of {len(first)}[/bold] {folder}")
+            results.append(inner(OmegaConf.merge(cfg, {"run": str(folder)})))  # type: ignore[arg-type]
+        return {"runs": results}
+
+    return every
+
+
+def _completed(cfg: DictConfig) -> dict[Path, dict[str, Any]]:
+    """Folders and records of a table's completed runs, in the order of rows and seeds."""
     if not cfg.table.rows:
         raise FerLabError("say which run: run=outputs/<experiment>/seed<N>, or sweep=<table> for its best row")
-    scores = {}
+    found = {}
     for row in cfg.table.rows:
         for path in sorted((Path(cfg.paths.outputs) / row).glob("seed*/record.json")):
             record = read_record(path.parent)
             if record is not None and record["status"] == "completed":
-                validation = record["metrics"]["validation"]
-                scores[path.parent] = (validation["macro_f1"], -validation["nll"])
-    if not scores:
+                found[path.parent] = record
+    if not found:
         raise FerLabError(
             f"no row of sweep={cfg.table.name} has a completed run under {cfg.paths.outputs}: "
             f"run `python -m fer_lab.train sweep={cfg.table.name}` first"
         )
-    return max(scores, key=scores.__getitem__)
+    return found

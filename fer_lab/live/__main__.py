@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.smoothing import smoother_factory
 from fer_lab.faces.detect import build_detector
 from fer_lab.live import summary
 from fer_lab.live.capture import Source, open_source
@@ -19,7 +20,6 @@ from fer_lab.live.legal import NOTICE, require_purpose
 from fer_lab.live.lsi import Lsi
 from fer_lab.live.pipeline import Pipeline
 from fer_lab.live.screen import closing_table, line, progress_line
-from fer_lab.evaluation.smoothing import smoother_factory
 from fer_lab.live.store import Store
 from fer_lab.schema import command
 

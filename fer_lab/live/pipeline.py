@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from fer_lab.deploy.runtimes import Classifier
+from fer_lab.evaluation.smoothing import Smoother
 from fer_lab.faces.crop import crop_faces
 from fer_lab.faces.detect import Detector
-from fer_lab.evaluation.smoothing import Smoother
 from fer_lab.live.track import Tracker
 
 

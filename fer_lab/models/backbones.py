@@ -30,6 +30,7 @@ class Backbone(nn.Module):
         body: the timm network; features: channels of its last feature map.
         mean, std: normalisation its weights expect, for values in 0-1.
         pretraining: "none", or what the weights are: {"weights", "sha256"}.
+        fresh: names of the body's modules that pretrained weights left out; they are never frozen.
     """
 
     def __init__(self, body: nn.Module, timm_name: str, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -38,6 +39,7 @@ class Backbone(nn.Module):
         self.features: int = body.num_features
         self.mean, self.std = tuple(mean), tuple(std)
         self.pretraining: str | dict[str, str] = "none"
+        self.fresh: list[str] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """float32 N×3×S×S to a feature map, float32 N×features×h×w."""
@@ -58,8 +60,8 @@ class Backbone(nn.Module):
 def build_backbone(
     timm_name: str,
     weights: str,
-    mean: Sequence[float],
-    std: Sequence[float],
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
     pad_type: str | None = None,
     weights_dir: str | None = None,
 ) -> Backbone:
@@ -68,7 +70,8 @@ def build_backbone(
     Args:
         timm_name: any name timm knows; weights: `none`, `hub` (timm downloads them), `pretrained` (the network's file
             in weights_dir, else the hub), or the path of a .safetensors or weights-only .pth file with timm's keys.
-        mean, std: three numbers each; pad_type: `same` pads as Keras does.
+        mean, std: three numbers each; None for what the hub's weights expect, or 0.5 as Keras' MobileNets have it.
+        pad_type: `same` pads as Keras does.
         weights_dir: see :func:`fer_lab.models.weights.weights_file`.
 
     Raises:
@@ -94,9 +97,9 @@ def build_backbone(
     for behind_pooling in ("conv_head", "norm_head", "act2"):
         if isinstance(body, timm.models.MobileNetV3):
             setattr(body, behind_pooling, nn.Identity())
-    backbone = Backbone(body, timm_name, mean, std)
+    source = body.pretrained_cfg if from_hub else {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    backbone = Backbone(body, timm_name, mean or source["mean"], std or source["std"])
     if from_hub:
-        source = body.pretrained_cfg
         backbone.pretraining = {"weights": f"hub:{source.get('tag') or timm_name}", "sha256": _tensors_hash(body)}
         if (backbone.mean, backbone.std) != (tuple(source["mean"]), tuple(source["std"])):
             warnings.warn(
@@ -105,13 +108,16 @@ def build_backbone(
                 stacklevel=2,
             )
     elif path is not None:
-        load_weights(body, path)
+        backbone.fresh = load_weights(body, path)
         backbone.pretraining = {"weights": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return backbone
 
 
-def load_weights(body: nn.Module, path: Path) -> None:
+def load_weights(body: nn.Module, path: Path) -> list[str]:
     """Load a file of tensors; missing and unexpected keys are reported as a warning.
+
+    Returns:
+        Names of the modules that the file has no tensor for; they keep their random start.
 
     Raises:
         FerLabError: the file is absent, of another kind, damaged, a full pickle, or fits under 90 % of the tensors.
@@ -134,6 +140,7 @@ def load_weights(body: nn.Module, path: Path) -> None:
             stacklevel=2,
         )
     body.load_state_dict(fitting, strict=False)
+    return sorted({name.rpartition(".")[0] for name in missing})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -69,7 +69,7 @@ def compare(rows: Sequence[Row], baseline: str) -> dict[str, Comparison]:
     }
     reference = next(row for row in rows if row.name == baseline)
     found = {row.name: _compare(row, reference, answers) for row in rows if row.completed}
-    return _corrected(found)
+    return _corrected(found, answers)
 
 
 def _compare(row: Row, baseline: Row, answers: dict[tuple[str, int], Answers | None]) -> Comparison:
@@ -108,10 +108,19 @@ def _intervals(
     return intervals(counts[: len(ours)], counts[len(ours) :] if theirs else None, key)
 
 
-def _corrected(found: dict[str, Comparison]) -> dict[str, Comparison]:
-    """Holm's correction over all rows and seeds of the table."""
-    corrected = iter(holm([test.p for one in found.values() for test in one.tests]))
+def _corrected(found: dict[str, Comparison], answers: dict[tuple[str, int], Answers | None]) -> dict[str, Comparison]:
+    """Holm's correction over all rows and seeds of the table.
+
+    Rows that give the same answers (derived rows, and their parents) are one hypothesis, counted once.
+    """
+
+    def said(row: str, seed: int) -> tuple[int, bytes]:
+        answer = answers[row, seed]
+        return seed, answer.predicted.tobytes() if answer else b""
+
+    p_of = {said(name, test.seed): test.p for name, one in found.items() for test in one.tests}
+    corrected = dict(zip(p_of, holm(list(p_of.values())), strict=True))
     return {
-        name: replace(one, tests=tuple(replace(test, p_holm=next(corrected)) for test in one.tests))
+        name: replace(one, tests=tuple(replace(test, p_holm=corrected[said(name, test.seed)]) for test in one.tests))
         for name, one in found.items()
     }

@@ -38,7 +38,11 @@ _PACKAGES = (
     "onnxruntime",
     "numpy",
 )
-_CODE = ("labels.py", "faces", "data", "models", "training")  # what decides a trained network
+#: What decides a trained network, and what is fitted and scored on its logits.
+_CODE = (
+    "labels.py", "faces", "data", "models", "training", "evaluation/calibration.py", "evaluation/metrics.py",
+    "evaluation/sequences.py", "evaluation/smoothing.py",
+)  # fmt: skip
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -62,8 +66,8 @@ class Run:
 
     Args:
         cfg: the composed config; data_hash: of the data manifest; parent_key: of the run whose logits this one takes.
-        writes: False in all but the first process of a run. wait: for another process that works on this run, instead of
-            refusing.
+        writes: False in all but the first process of a run. wait: for another process that works on this run, instead
+            of refusing.
     """
 
     def __init__(

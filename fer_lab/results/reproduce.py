@@ -75,6 +75,7 @@ def command(folder: Path, rows: Sequence[str], arguments: Sequence[str], outputs
         f"table.rows=[{','.join(ordered)}]",
         f"table.seeds=[{','.join(map(str, table['seeds']))}]",
         f"paths.outputs={outputs}",
+        "rerun=stale",
         *table["overrides"],
         *arguments,
     ]
@@ -114,9 +115,10 @@ def _difference(kept: Path, retrained: Path) -> list[str]:
     records = [read_json(folder / "record.json") for folder in (kept, retrained)]
     found = []
     if records[0]["config_hash"] != records[1]["config_hash"]:
-        configs = [OmegaConf.load(folder / "config.yaml") for folder in (kept, retrained)]
-        old, new = (deciding_part(config) for config in configs if isinstance(config, DictConfig))
-        found = difference(old, new) or ["a config of another form"]
+        paths = [folder / "config.yaml" for folder in (kept, retrained)]
+        configs = [OmegaConf.load(path) for path in paths if path.is_file()]
+        parts = [deciding_part(config) for config in configs if isinstance(config, DictConfig)]
+        found = (difference(*parts) if len(parts) == 2 else []) or ["a config of another form"]
     if records[0]["data_hash"] != records[1]["data_hash"]:
         found.append(f"data: {records[0]['data_hash']} -> {records[1]['data_hash']}")
     return found

@@ -17,8 +17,8 @@ _ROUNDING = 1e-6
 
 
 def kept_tables(experiments: Path) -> list[Path]:
-    """Folders `<paper>/<table>` that hold records, sorted."""
-    return sorted(path.parent for path in experiments.glob("*/*/records") if path.is_dir())
+    """Folders `<paper>/<table>` of kept tables, sorted."""
+    return sorted(path.parent for path in experiments.glob("*/*/table.yaml"))
 
 
 def problems(folder: Path) -> list[str]:

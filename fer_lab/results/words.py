@@ -171,6 +171,8 @@ def cautions(results: Results) -> list[str]:
         found.append("The rows were made by different versions of the code.")
     if older := [row.name for row in results.rows if results.of_older_code(row)]:
         found.append(f"Older code, changed since these rows were trained: {', '.join(older)}.")
+    if len({run.pretraining for run in runs}) > 1:
+        found.append("Rows start from different pretrained weights: what sets them apart is also that.")
     if any(run.record["git"].get("dirty") for run in runs):
         found.append("Some runs were made from a working tree with uncommitted changes.")
     if runs and min(len(row.completed) for row in results.rows if row.completed) < ENOUGH_SEEDS:

@@ -5,6 +5,7 @@ never changes. It is kept in `<paths.cache>/features/<key>.bin`, memory-mapped, 
 weights and structure, preprocessing, data manifest, augmentation and view. A stage then trains only what comes after.
 """
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import Progress
 from timm.layers import BatchNormAct2d
@@ -26,7 +27,7 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from fer_lab.data.augment import Augmenter
+from fer_lab.data.augment import Augmenter, drawn_by
 from fer_lab.data.datamodule import FaceDataModule, StageFeatures
 from fer_lab.data.dataset import FaceSplit, Views
 from fer_lab.errors import FerLabError
@@ -133,7 +134,7 @@ class _View:
 
 
 class FeatureStore:
-    """Entries `<key>.bin` and `<key>.json` in a folder of limited size.
+    """Entries `<key>.bin` in a folder of limited size.
 
     Args:
         folder: made when needed; precision: fp32 or fp16; max_gb: of all entries together, in units of 10^9 bytes.
@@ -161,12 +162,12 @@ class FeatureStore:
                 with FileLock(path.with_suffix(".lock")):
                     if not self._whole(path, size, prefix, view):
                         self._build(path, prefix, view, lambda n: progress.advance(task, n))
-                os.utime(path)  # used now: evicted last
-                arrays.append(self._map(path, prefix, view))
+                    os.utime(path)  # used now: evicted last
+                    arrays.append(self._map(path, prefix, view))
         return arrays
 
     def _key(self, prefix: Prefix, view: _View, depends_on: dict[str, Any]) -> str:
-        drawn = [depends_on["augment"], view.number] if view.augmenter else None
+        drawn = [depends_on["augment"], view.number, drawn_by()] if view.augmenter else None
         parts = [prefix.fingerprint, depends_on["data"], view.name, drawn, self.precision]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -177,13 +178,15 @@ class FeatureStore:
                 f"The features of this stage need {needed / 1e9:.1f} GB, cache.max_gb={self.max_bytes / 1e9:g}: raise "
                 "it, lower schedule.cache_views (0 turns the cache off), or halve them with cache.features=fp16."
             )
-        others = {path: path.stat() for path in self.folder.glob("*.bin") if path not in wanted}
+        found = [*self.folder.glob("*.bin"), *self.folder.glob("*.part")]
+        others = {path: path.stat() for path in found if path.with_suffix(".bin") not in wanted}
         used = sum(stat.st_size for stat in others.values())
         for path in sorted(others, key=lambda path: others[path].st_mtime):
             if used + needed <= self.max_bytes:
                 break
-            used -= others[path].st_size
-            path.unlink(missing_ok=True)  # a process that has it mapped keeps it until it ends
+            with contextlib.suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0):
+                used -= others[path].st_size
+                path.unlink(missing_ok=True)  # a process that has it mapped keeps it until it ends
         new = sum(size for path, size in wanted.items() if not path.exists())
         free = shutil.disk_usage(self.folder).free
         if new > free:
@@ -204,18 +207,15 @@ class FeatureStore:
         return bool(np.abs(kept.astype(np.float32) - now).max() <= _TOLERANCE[self.precision] * np.abs(now).max())
 
     def _build(self, path: Path, prefix: Prefix, view: _View, advance: Any) -> None:
-        part = path.with_suffix(f".{os.getpid()}.part")
-        try:
-            features = self._map(part, prefix, view, "w+")
-            batch = _BATCH.get(prefix.device.type, 256)
-            for first in range(0, len(view.split), batch):
-                index = np.arange(first, min(first + batch, len(view.split)))
-                features[index] = prefix(view.faces(index))
-                advance(len(index))
-            features.flush()
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        part = path.with_suffix(".part")  # under the entry's lock: one that a killed process left is written over
+        features = self._map(part, prefix, view, "w+")
+        batch = _BATCH.get(prefix.device.type, 256)
+        for first in range(0, len(view.split), batch):
+            index = np.arange(first, min(first + batch, len(view.split)))
+            features[index] = prefix(view.faces(index))
+            advance(len(index))
+        features.flush()
+        os.replace(part, path)
 
 
 def _fingerprint(network: Network, steps: nn.Module) -> str:

@@ -66,10 +66,21 @@ def fit(
         rows, before = (results[-1].rows, results[-1].key) if results else ([], "")
         key = stage_key(cfg, data.data.meta["hash"], stage, before)
         checkpoints = Path(cfg.paths.run) / "checkpoints" / stage.name
+        done, begun = checkpoints / "done.json", checkpoints / "begun_as"
         with store.claim(key):
-            if not (checkpoints / "done.json").exists() and (cfg.rerun == "always" or not store.take(key, checkpoints)):
+            if done.exists():
+                pass
+            elif cfg.rerun != "always" and not begun.exists() and store.take(key, checkpoints):
+                _log(json.loads(done.read_text())["rows"][len(rows) :], loggers)
+            else:
+                if not begun.exists():
+                    checkpoints.mkdir(parents=True, exist_ok=True)
+                    begun.write_text(key)
                 _fit_stage(cfg, stage, key, first_epoch, rows, network, loss, data, loggers)
-                store.give(key, checkpoints)
+                if (
+                    begun.read_text() == key
+                ):  # else older code began it: right for this row, which says so, for no other
+                    store.give(key, checkpoints)
         results.append(StageResult(**json.loads((checkpoints / "done.json").read_text())))
         first_epoch += stage.epochs
     write_history(Path(cfg.paths.run) / "history.csv", results[-1].rows)
@@ -127,6 +138,14 @@ def _result(cfg: DictConfig, stage: Stage, key: str, rows: list[dict]) -> StageR
     best = max(own, key=lambda row: sign * row[f"validation_{cfg.trainer.monitor}"])
     score = sign * best[f"validation_{cfg.trainer.monitor}"]
     return StageResult(stage.name, len(own), best["epoch"], score, rows, key, f"{cfg.name}/seed{cfg.seed}")
+
+
+def _log(rows: Sequence[dict], loggers: Sequence[Logger]) -> None:
+    """Send the epochs of a stage that another row has trained."""
+    for row in rows:
+        values = {name.replace("_", "/", 1): value for name, value in row.items() if isinstance(value, float)}
+        for logger in loggers:
+            logger.log_metrics(values, step=row["epoch"])
 
 
 def load_best(cfg: DictConfig, stage: str, network: Network) -> None:

@@ -122,6 +122,7 @@ def time_left(jobs: Sequence[DictConfig], states: Sequence[State], at_a_time: in
             totals.setdefault(cfg.name, []).append(total)
         if seconds := [float(row["seconds"]) for row in _history(Path(cfg.paths.run))]:
             rates.setdefault(cfg.name, []).append(fmean(seconds))
+    derived = [fmean(seconds) for name, seconds in totals.items() if any(c.name == name and c.parent for c in jobs)]
     every_rate = [rate for found in rates.values() for rate in found]
     left = 0.0
     for cfg, state in zip(jobs, states, strict=True):
@@ -130,6 +131,8 @@ def time_left(jobs: Sequence[DictConfig], states: Sequence[State], at_a_time: in
         share = max(0.0, 1 - state.epochs / cfg.trainer.max_epochs)
         if cfg.name in totals:
             left += fmean(totals[cfg.name]) * share
+        elif cfg.parent:  # a matter of seconds: nothing trains
+            left += fmean(derived or [3.0])
         elif every_rate:
             left += fmean(rates.get(cfg.name, every_rate)) * cfg.trainer.max_epochs * share
         else:

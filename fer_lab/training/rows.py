@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,9 @@ from rich.markup import escape
 
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.parent import check_parent, parent_folder
+from fer_lab.models.weights import weights_file
 from fer_lab.results.record import read_record
-from fer_lab.schema import check_targets, compose
+from fer_lab.schema import build, check_targets, compose
 from fer_lab.training.plan import (
     BUSY,
     DONE,
@@ -52,6 +54,16 @@ def check_row(cfg: DictConfig) -> None:
     check_targets(cfg)
     if cfg.trainer.max_epochs < 1:
         raise FerLabError(f"{cfg.name}: trainer.max_epochs={cfg.trainer.max_epochs} must be at least 1.")
+    with warnings.catch_warnings():  # said again when it trains
+        warnings.simplefilter("ignore")
+        build(cfg.schedule, max_epochs=cfg.trainer.max_epochs)
+    weights = weights_file(cfg.backbone.timm_name, cfg.backbone.weights, cfg.backbone.weights_dir)
+    if weights and not weights.is_file():
+        raise FerLabError(f"{cfg.name}: backbone.weights={weights} does not exist; correct it, or take none or hub.")
+    if cfg.optimizer.get("fused") and cfg.trainer.precision == "16-mixed":
+        raise FerLabError(
+            f"{cfg.name}: optimizer.fused and trainer.precision=16-mixed exclude each other; turn one off."
+        )
     check_parent(cfg)
 
 

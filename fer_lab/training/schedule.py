@@ -90,7 +90,7 @@ def _checked(cache_views: int) -> int:
 
 
 def freeze(network: Network, stage: Stage) -> list[nn.Module]:
-    """Set requires_grad for a stage.
+    """Set requires_grad for a stage. What pretrained weights left out has nothing to keep and is never frozen.
 
     Returns:
         The frozen modules; they are kept in eval mode while training (BatchNorm statistics must not drift).
@@ -104,6 +104,8 @@ def freeze(network: Network, stage: Stage) -> list[nn.Module]:
     if stage.trains == "top":
         trained = _top(body, layers, stage)
         frozen = [layer for layer in layers if layer not in trained]
+    fresh = {body.get_submodule(name) for name in network.backbone.fresh}
+    frozen = [layer for layer in frozen if layer not in fresh]
     network.requires_grad_(True)
     for layer in frozen:
         for parameter in layer.parameters(recurse=False):

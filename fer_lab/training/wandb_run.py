@@ -53,7 +53,7 @@ class WandbRun(Logger):
             "project": self.project,
             "entity": self.entity,
             "mode": self.mode,
-            "id": key,
+            "id": hashlib.sha256(f"{cfg.table.name} {cfg.name} {cfg.variant} {key}".encode()).hexdigest()[:16],
             "resume": "allow" if self.mode == "online" else None,
             "group": cfg.table.name or cfg.name,
             "name": f"{cfg.name} {cfg.variant}".strip(),

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_lab.deploy.selection import find_run
+from fer_lab.deploy.selection import each_row, find_run
 from fer_lab.errors import FerLabError
 from fer_lab.schema import compose
 
@@ -39,3 +39,18 @@ def test_run_is_taken_as_given_and_something_must_be() -> None:
     assert find_run(compose("export", ["run=outputs/x/seed3"])) == Path("outputs/x/seed3")
     with pytest.raises(FerLabError, match="say which run"):
         find_run(compose("benchmark"))
+
+
+def test_all_rows_their_first_completed_seed_and_no_derived_one(tmp_path: Path) -> None:
+    for row, seed, more in (
+        ("demo_cross_entropy", 0, {"status": "failed"}), ("demo_cross_entropy", 1, {}), ("demo_cross_entropy", 2, {}),
+        ("demo_focal", 0, {"parent": "demo_cross_entropy"}),
+    ):  # fmt: skip
+        folder = tmp_path / row / f"seed{seed}"
+        folder.mkdir(parents=True)
+        record = {"status": "completed", "experiment": row, "metrics": {}} | more
+        (folder / "record.json").write_text(json.dumps(record))
+    seen = each_row(lambda cfg: {"run": cfg.run})
+    both = compose("export", ["sweep=demo", "run=all", f"paths.outputs={tmp_path}"])
+    assert seen(both) == {"runs": [{"run": str(tmp_path / "demo_cross_entropy" / "seed1")}]}
+    assert seen(compose("export", ["run=x"])) == {"run": "x"}

@@ -84,3 +84,14 @@ def test_frozen_batchnorm_keeps_its_statistics(network) -> None:
     module({"faces": torch.randint(0, 256, (4, 48, 48, 1), dtype=torch.uint8)})
     torch.testing.assert_close(network.backbone.body.bn1.running_mean, before)
     assert (network.head.layers[2].running_mean != head_before).any()
+
+
+def test_what_pretrained_weights_left_out_learns_with_the_head(network) -> None:
+    network.backbone.fresh = ["conv_head", "bn2"]
+    try:
+        frozen = freeze(network, head_only(1, 0)[0])
+        assert {name.split(".")[0] for name in trained(network)} == {"backbone", "head"}
+        assert {name.split(".")[2] for name in trained(network) if name.startswith("backbone")} == {"conv_head", "bn2"}
+        assert network.backbone.body.bn2 not in frozen
+    finally:
+        network.backbone.fresh = []

@@ -9,7 +9,7 @@ import pytest
 
 from fer_lab.data.dataset import build_data
 from fer_lab.train import train
-from fer_lab.training import fit
+from fer_lab.training import callbacks, fit, stages
 from fer_lab.training.schedule import Stage
 from fer_lab.training.stages import StageStore, stage_key
 
@@ -59,6 +59,27 @@ def test_rerun_trains_again(tiny: Callable, tmp_path: Path, trained: list[str]) 
     train(tiny("name=first", *shared))
     train(tiny("name=first", "rerun=always", *shared))
     assert trained == ["first:full", "first:full"]
+
+
+def test_a_stage_that_older_code_began_is_kept_from_other_rows(
+    tiny: Callable, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(path: Path, rows: list[dict]) -> None:
+        raise Killed
+
+    shared = ("cache.stages=true", f"paths.cache={tmp_path / 'cache'}")
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks, "write_history", die)
+        patch.setattr(stages, "code_fingerprint", lambda: "older")
+        with pytest.raises(Killed):
+            train(tiny("name=mixed", *shared))
+    train(tiny("name=mixed", *shared))
+    train(tiny("name=fresh", *shared))
+    train(tiny("name=third", *shared))
+    assert trained == ["mixed:full", "mixed:full", "fresh:full"]
 
 
 def test_the_key_sees_what_comes_before_and_not_what_comes_after(tiny: Callable) -> None:

@@ -309,6 +309,7 @@ def test_a_launcher_runs_a_sweep_and_the_exit_code_tells_of_a_row_that_failed(
     code, printed = finish(start([*words, "seed=0,1", "experiment=demo_focal", "loss.gamma=-1"]))
     assert code == 1, printed
     assert statuses(tmp_path) == ["completed"] * 2
+    assert (read_record(tmp_path / "demo_focal" / "seed1") or {})["status"] == "failed"
 
 
 def workers(process: subprocess.Popen, folder: Path) -> Iterator[psutil.Process]:

@@ -69,7 +69,7 @@ class Augmenter:
         """
         word = int.from_bytes(hashlib.shake_128(key.encode()).digest(16), "little")
         self._random.seed(word)
-        state = self._generator.bit_generator.state
+        state: Any = self._generator.bit_generator.state
         state["state"] = {"state": word, "inc": word | 1}  # PCG64: any state, an odd increment
         state["has_uint32"] = 0
         self._generator.bit_generator.state = state

@@ -45,10 +45,11 @@ test: $(DEV)  ## run the fast tests (ARGS="-k labels" is handed to pytest)
 test-slow: $(ALL)  ## run the slow tests, with every extra
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-check: $(DEV)  ## format, lint, types and the fast tests: what continuous integration runs
+check: $(DEV)  ## format, lint, types, kept tables and the fast tests: what continuous integration runs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/python -m fer_lab.tables verify=true
 	@$(MAKE) --no-print-directory test
 
 format: $(DEV)  ## rewrite the code as `make check` wants it

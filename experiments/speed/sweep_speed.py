@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True, help="paths.weights")
     parser.add_argument("--take", type=float, default=0.1, help="share of FER2013 (default 0.1)")
     parser.add_argument("--size", type=int, default=128, help="network input in pixels (default 128, paper A)")
+    parser.add_argument("--backbone", default="mobilenetv2_050", help="default mobilenetv2_050, paper A")
     parser.add_argument("--workers", type=int, default=2, help="loader processes of the plain loop (default 2)")
     parser.add_argument(
         "--seeds", action="store_true", help="macro-F1 of ours and (a) over five seeds, instead of times"
@@ -82,6 +83,7 @@ def config(options: argparse.Namespace, row: str, way: str, seed: int = 0) -> Di
         f"data.take={options.take}", f"data.take_held_out={options.take}", f"paths.outputs={folder}",
         f"paths.cache={folder / 'cache'}",
         f"input_size={options.size}",
+        f"backbone={options.backbone}",
     ]  # fmt: skip
     return compose("train", [*common, *(OFF if way == "off" else ())])
 

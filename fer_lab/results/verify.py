@@ -1,7 +1,7 @@
 """`make verify`: every kept table is rebuilt from its records and must come out the same, to the byte."""
 
 import tempfile
-from itertools import zip_longest
+from itertools import product, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ def kept_tables(experiments: Path) -> list[Path]:
 
 def problems(folder: Path) -> list[str]:
     """What of a kept table its records do not give: a sentence a differing file with its first differing line, and one
-    for each run whose recorded test scores are not those of its predictions.
+    for each run whose recorded scores are not those of its predictions.
 
     Raises:
         FerLabError: the records cannot be read.
@@ -55,13 +55,14 @@ def _first_difference(kept: Path, rebuilt: Path) -> str:
 
 def _wrong_scores(results: Results) -> list[str]:
     found = []
-    for run in results.completed:
-        answers = read_answers(run.path / "test_predictions.parquet")
+    for run, split in product(results.completed, ("validation", "test")):
+        answers = read_answers(run.path / f"{split}_predictions.parquet")
         if answers is None:
             continue
         counts = answers.counts.sum(axis=0)
         for name, score in SCORES.items():
-            recorded, given = run.metric("test", name), float(score(counts))
+            recorded, given = run.metric(split, name), float(score(counts))
             if recorded is not None and not np.isclose(recorded, given, rtol=0, atol=_ROUNDING):
-                found.append(f"{run.path}: test {name} is recorded as {recorded:.6f}, its predictions give {given:.6f}")
+                said = f"{split} {name} is recorded as {recorded:.6f}, its predictions give {given:.6f}"
+                found.append(f"{run.path}: {said}")
     return found

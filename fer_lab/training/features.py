@@ -146,14 +146,18 @@ class FeatureStore:
         missing = sum(len(view.split) for path, view in zip(paths, views, strict=True) if not path.exists())
         with Progress(transient=True) as progress:
             task = progress.add_task("Features of the frozen part", total=missing)
-            arrays = []
-            for path, view, size in zip(paths, views, sizes, strict=True):
-                with FileLock(path.with_suffix(".lock")):
-                    if not self._whole(path, size, prefix, view):
-                        self._build(path, prefix, view, lambda n: progress.advance(task, n))
-                    os.utime(path)  # used now: evicted last
-                    arrays.append(self._map(path, prefix, view))
-        return arrays
+            arrays: dict[int, np.memmap] = {}
+            for patience in (0, -1):  # views that another process is building come last: the work is shared out
+                for number in range(len(views)):
+                    path, view = paths[number], views[number]
+                    with contextlib.suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=patience):
+                        if number in arrays:
+                            continue
+                        if not self._whole(path, sizes[number], prefix, view):
+                            self._build(path, prefix, view, lambda n: progress.advance(task, n))
+                        os.utime(path)  # used now: evicted last
+                        arrays[number] = self._map(path, prefix, view)
+        return [arrays[number] for number in range(len(views))]
 
     def _key(self, prefix: Prefix, view: _View, depends_on: dict[str, Any]) -> str:
         drawn = [depends_on["augment"], view.number, drawn_by()] if view.augmenter else None

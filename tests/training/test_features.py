@@ -1,6 +1,7 @@
 """The feature cache: exact, shared, bounded, and rebuilt when it holds something else."""
 
 import copy
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from filelock import FileLock
 from omegaconf import DictConfig
 
 from fer_lab.data.datamodule import FaceDataModule
@@ -197,3 +199,25 @@ def test_nothing_frozen_and_unknown_precision_are_refused(staged) -> None:
     cfg.cache.features = "fp8"
     with pytest.raises(FerLabError, match="use fp32, fp16 or off"):
         stage_features(cfg, network, data, 1, CPU)
+
+
+def test_two_processes_share_out_the_views(staged, monkeypatch) -> None:
+    cfg, network, data = staged
+    built: list[int] = []
+    original = features.FeatureStore._build
+
+    def build(store, path, prefix, view, advance) -> None:
+        built.append(view.number)
+        original(store, path, prefix, view, advance)
+
+    monkeypatch.setattr(features.FeatureStore, "_build", build)
+    stage_features(cfg, network, data, 1, CPU)
+    busy = next(path for path in entries(cfg))  # stands for the view that another process is building
+    busy.unlink()
+    lock = FileLock(busy.with_suffix(".lock"))
+    lock.acquire()
+    threading.Timer(1.0, lock.release).start()
+    built.clear()
+    stage_features(cfg, network, data, 3, CPU)
+    assert built == [1, 2, 0], "what is free is built first, then what was waited for"
+    assert len(entries(cfg)) == 4

@@ -29,7 +29,7 @@ def test_the_command_repeats_what_was_said_and_brings_the_parent(kept, tmp_path)
     assert words[:3] == [sys.executable, "-m", "fer_lab.train"]
     assert words[3:] == [
         "sweep=demo", "table.rows=[demo_a,demo_b]", "table.seeds=[0,1]", f"paths.outputs={tmp_path / 'again'}",
-        "+data.fraction=0.1", "data.path=here",
+        "rerun=stale", "+data.fraction=0.1", "data.path=here",
     ]  # fmt: skip
 
 

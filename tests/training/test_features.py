@@ -214,10 +214,18 @@ def test_two_processes_share_out_the_views(staged, monkeypatch) -> None:
     stage_features(cfg, network, data, 1, CPU)
     busy = next(path for path in entries(cfg))  # stands for the view that another process is building
     busy.unlink()
-    lock = FileLock(busy.with_suffix(".lock"))
-    lock.acquire()
-    threading.Timer(1.0, lock.release).start()
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with FileLock(busy.with_suffix(".lock")):
+            held.set()
+            free.wait(1.0)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
     built.clear()
     stage_features(cfg, network, data, 3, CPU)
+    other.join()
     assert built == [1, 2, 0], "what is free is built first, then what was waited for"
     assert len(entries(cfg)) == 4

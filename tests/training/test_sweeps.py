@@ -253,6 +253,7 @@ def test_a_missing_plugin_is_named(run: Callable, sweep: list[str]) -> None:
 
 
 def test_several_devices_and_a_launcher_of_processes_do_not_go_together(run: Callable, sweep: list[str]) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs the extra scale")
     code, printed = run(*sweep, "hydra/launcher=joblib", "trainer.devices=2")
     assert code == 1
     assert "take hydra/launcher=basic or slurm, or trainer.devices=1" in printed

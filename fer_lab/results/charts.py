@@ -160,11 +160,7 @@ def parameters_figure(points: dict[int, tuple[float, float]]) -> Figure:
         axes.plot(*at, "o", color=row_colour(number - 1), markersize=7)
         axes.annotate(str(number), at, (-5, 4), textcoords="offset points", ha="right", size=8, color=MUTED)
     _cost_axis(axes, [cost for cost, _ in where])
-    axes.margins(0.12, 0.16)
-    middle, half = sum(axes.get_ylim()) / 2, max(np.ptp(axes.get_ylim()), _LEAST_SPAN) / 2
-    axes.set_ylim(middle - half, middle + half)
-    axes.set(xlabel="parameters, millions", ylabel="validation accuracy")
-    axes.grid(visible=True)
+    _accuracy_axes(axes, "parameters, millions")
     line = Line2D([], [], color=MUTED, linewidth=0.9, linestyle=_DASHED, label="Pareto front")
     figure.legend(handles=[line], loc="outside lower center")
     return figure
@@ -191,11 +187,7 @@ def latency_figure(points: Sequence[SpeedPoint], row_numbers: dict[str, int]) ->
         number = str(row_numbers[points[i].row])
         axes.annotate(number, where[i], (-5, 4), textcoords="offset points", ha="right", size=8, weight="bold")
     _cost_axis(axes, [latency for latency, _ in where])
-    axes.margins(0.12, 0.16)
-    middle, half = sum(axes.get_ylim()) / 2, max(np.ptp(axes.get_ylim()), _LEAST_SPAN) / 2
-    axes.set_ylim(middle - half, middle + half)
-    axes.set(xlabel="latency a face, ms (median, one thread)", ylabel="validation accuracy")
-    axes.grid(visible=True)
+    _accuracy_axes(axes, "latency a face, ms (median, one thread)")
     shapes = [
         Line2D([], [], marker=_MARKERS[i % len(_MARKERS)], linestyle="", color=MUTED, label=label)
         for i, label in enumerate(labels)
@@ -203,6 +195,15 @@ def latency_figure(points: Sequence[SpeedPoint], row_numbers: dict[str, int]) ->
     shapes.append(Line2D([], [], color=MUTED, linewidth=0.9, linestyle=_DASHED, label="Pareto front"))
     figure.legend(handles=shapes, loc="outside lower center", ncols=2)
     return figure
+
+
+def _accuracy_axes(axes: Axes, cost: str) -> None:
+    """Validation accuracy upwards, never stretched to less than the least span, against what it costs."""
+    axes.margins(0.12, 0.16)
+    middle, half = sum(axes.get_ylim()) / 2, max(np.ptp(axes.get_ylim()), _LEAST_SPAN) / 2
+    axes.set_ylim(middle - half, middle + half)
+    axes.set(xlabel=cost, ylabel="validation accuracy")
+    axes.grid(visible=True)
 
 
 def _cost_axis(axes: Axes, costs: Sequence[float]) -> None:

@@ -11,7 +11,6 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fer_lab.errors import FerLabError
 from fer_lab.resolvers import register
+from fer_lab.root import Config
 
 _HERE = Path(__file__).resolve().parent
 #: Absolute path of the configs: inside the wheel, or beside the package in a checkout.
@@ -37,87 +37,9 @@ CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 VOLATILE = (
     "name", "variant", "run", "model", "rerun", "report", "source", "sink", "sweep_keys", "paths", "table", "logger",
     "export", "benchmark", "live", "privacy", "data.path", "backbone.weights_dir", "cache.max_gb", "cache.stages",
-    "paper", "publish", "verify", "dry", "skip", "patient",
+    "paper", "publish", "verify", "dry", "skip", "patient", "suite", "preview", "label_noise", "thumbnails",
     "trainer.num_threads", "trainer.num_workers", "trainer.progress", "trainer.compile",
 )  # fmt: skip
-
-
-@dataclass
-class Paths:
-    """Where a run reads and writes."""
-
-    outputs: str = "outputs"
-    cache: str = "outputs/cache"
-    weights: str | None = None
-    experiments: str = "experiments"
-    run: str = MISSING
-
-
-@dataclass
-class Cache:
-    """What is computed once and shared by rows and seeds (`fer_lab.training.features`, `fer_lab.training.stages`)."""
-
-    features: str = "fp32"
-    stages: bool = True
-    max_gb: float = 20.0
-
-
-@dataclass
-class Table:
-    """What a sweep file lists: the rows of one table, in order. `examples`: confused faces in the report (None: drawn
-    ones only)."""
-
-    name: str | None = None
-    title: str = ""
-    paper: str | None = None
-    baseline: str | None = None
-    rows: list[str] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=lambda: [0])
-    examples: bool | None = None
-
-
-@dataclass
-class Config:
-    """Typed root of every command's config. Groups are free-form nodes, checked by their `_target_` signatures."""
-
-    name: str = MISSING
-    variant: str = ""
-    seed: int = 0
-    input_size: int = 128
-    run: str | None = None
-    model: str | None = None
-    report: str | None = None
-    source: str | None = None
-    sink: str | None = None
-    rerun: str = "no"
-    parent: str | None = None
-    paper: str | None = None
-    publish: str | None = None
-    verify: bool = False
-    dry: bool = False
-    skip: list[str] = field(default_factory=list)
-    patient: bool = False
-    sweep_keys: list[str] = field(default_factory=list)
-    paths: Paths = field(default_factory=Paths)
-    cache: Cache = field(default_factory=Cache)
-    table: Table = field(default_factory=Table)
-    data: Any = None
-    augment: Any = None
-    backbone: Any = None
-    head: Any = None
-    loss: Any = None
-    weighting: Any = None
-    optimizer: Any = None
-    lr_scheduler: Any = None
-    schedule: Any = None
-    calibration: Any = None
-    smoothing: Any = None
-    trainer: Any = None
-    logger: Any = None
-    export: Any = None
-    benchmark: Any = None
-    live: Any = None
-    privacy: Any = None
 
 
 register()

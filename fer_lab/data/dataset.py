@@ -4,8 +4,8 @@ Everything random is derived from (seed, epoch, sample id): a run that was kille
 one would have seen, whatever the number of workers.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,16 @@ class FaceSplit:
     Attributes:
         images: uint8 N×H×W×C; labels: int64 N, indices into the data's class_names; ids: str N.
         groups: str N, equal for faces with equal pixels.
+        votes: float32 N×K, shares of the raters' votes; None for a source without raters.
+        columns: arrays of N by name: brightness (mean pixel, 0-255), and those the source gives, such as subject.
     """
 
     images: np.ndarray
     labels: np.ndarray
     ids: np.ndarray
     groups: np.ndarray
+    votes: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)

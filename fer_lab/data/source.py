@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,9 @@ class Face:
         emotion: a name of the vocabulary (`fer_lab.labels`).
         split: train, validation or test.
         where: file and row, for messages.
+        votes: float32 K, the share of raters for each of the source's class_names, adding up to 1; None without raters.
+        columns: what else is known of it, by name (subject, source, agreement, any column of a manifest): scores can be
+            given for each value, and whole subjects stay on one side of a split.
     """
 
     sample_id: str
@@ -32,6 +35,8 @@ class Face:
     emotion: str
     split: str
     where: str
+    votes: np.ndarray | None = None
+    columns: Mapping[str, str | float] = field(default_factory=dict)
 
 
 class Source(ABC):

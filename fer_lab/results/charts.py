@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from fer_lab.results.aggregate import SpeedPoint, pareto_front
+from fer_lab.results.aggregate import pareto_front
 from fer_lab.results.comparison import Difference
+from fer_lab.results.deployed import SpeedPoint
 from fer_lab.results.plots import HEAT, INK, MUTED, PALETTE, RULE, WHITE_FROM, new_figure, styled
 from fer_lab.results.spread import Spread
 

@@ -11,9 +11,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from omegaconf import DictConfig
 
-from fer_lab.results.aggregate import Line, best_row, deployed, fastest_export, headings, lines, speed_points
+from fer_lab.results.aggregate import Line, best_row, headings, lines
 from fer_lab.results.charts import MOST_BARS, latency_figure, learning_figure, stage_ends
-from fer_lab.results.columns import METRICS, SIZES, Changes, choices
+from fer_lab.results.column_kinds import Changes
+from fer_lab.results.columns import METRICS, SIZES, choices
+from fer_lab.results.deployed import deployed, fastest_export, speed_points
 from fer_lab.results.examples import confused_faces, shown
 from fer_lab.results.plots import confusion_figure, reliability_figure, to_svg
 from fer_lab.results.report_sections import as_svg, class_f1_plot, sections, shown_split

@@ -6,10 +6,11 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from fer_lab.results.aggregate import deployed, speed_points
 from fer_lab.results.charts import class_f1_figure, gain_figure, latency_figure, parameters_figure, row_colour
-from fer_lab.results.columns import GAINS, SIZES, gain_text
+from fer_lab.results.column_kinds import gain_text
+from fer_lab.results.columns import GAINS, SIZES
 from fer_lab.results.comparison import ENOUGH_SEEDS
+from fer_lab.results.deployed import deployed, speed_points
 from fer_lab.results.deviation import deviation
 from fer_lab.results.plots import save_png, to_svg
 from fer_lab.results.rows import Results, Row

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from fer_lab.results.aggregate import SELECTION, best_row, fastest_export, paired_difference
+from fer_lab.results.aggregate import SELECTION, best_row, paired_difference
 from fer_lab.results.columns import sequence
 from fer_lab.results.comparison import ENOUGH_SEEDS, SHOWN_FROM, Comparison
+from fer_lab.results.deployed import fastest_export
 from fer_lab.results.deviation import NOT_A_REPRODUCTION, deviation
 from fer_lab.results.rows import COMPLETED, Results, Row
 from fer_lab.results.spread import Spread, spread

@@ -8,8 +8,10 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from fer_lab.results.aggregate import columns, deployed, lines
-from fer_lab.results.columns import SCORES, Gain, Metric, csv_columns, pretraining
+from fer_lab.results.aggregate import columns, lines
+from fer_lab.results.column_kinds import Gain, Metric
+from fer_lab.results.columns import SCORES, csv_columns, pretraining
+from fer_lab.results.deployed import deployed
 from fer_lab.results.deviation import NOT_A_REPRODUCTION, deviation
 from fer_lab.results.rows import Results
 from fer_lab.results.spread import number

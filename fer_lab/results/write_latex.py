@@ -1,7 +1,8 @@
 """The table as LaTeX: scores in one booktabs tabular, choices, calibration and sizes in a second below it."""
 
 from fer_lab.results.aggregate import Line, columns, lines
-from fer_lab.results.columns import SCORES, Changes, Choice, Gain, Metric, Pretraining, Printed
+from fer_lab.results.column_kinds import Changes, Choice, Gain, Metric, Pretraining, Printed
+from fer_lab.results.columns import SCORES
 from fer_lab.results.deviation import deviation
 from fer_lab.results.rows import Results
 from fer_lab.results.words import caption, run_note

@@ -1,7 +1,8 @@
 """The table as Markdown: rows, how to read them, each against the baseline seed by seed, and the runs behind them."""
 
 from fer_lab.results.aggregate import columns, lines
-from fer_lab.results.columns import GAINS, Changes, Choice, Pretraining, gain_text
+from fer_lab.results.column_kinds import Changes, Choice, Pretraining, gain_text
+from fer_lab.results.columns import GAINS
 from fer_lab.results.comparison import Comparison, SeedTest
 from fer_lab.results.deviation import NOT_A_REPRODUCTION, deviation
 from fer_lab.results.rows import Results, Row

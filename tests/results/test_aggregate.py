@@ -2,18 +2,11 @@ import json
 
 import pytest
 
-from fer_lab.results.aggregate import (
-    best_row,
-    deployed,
-    fastest_export,
-    headings,
-    lines,
-    paired_difference,
-    pareto_front,
-    speed_points,
-)  # fmt: skip
+from fer_lab.results.aggregate import best_row, headings, lines, paired_difference, pareto_front
 from fer_lab.results.columns import SIZES
+from fer_lab.results.deployed import deployed, fastest_export, speed_points
 from fer_lab.results.spread import spread
+from fer_lab.results.write import results_csv, timings_csv
 
 
 def test_mean_and_sample_standard_deviation_by_hand():
@@ -110,3 +103,25 @@ def test_points_average_the_seeds(run_factory, gather):
     points = speed_points(deployed(gather(["demo_a"], [0, 1])))
     assert len(points) == 3
     assert points[0].latency_ms == pytest.approx(2.52)
+
+
+def test_latency_is_shown_where_it_was_measured_and_stays_out_of_the_reproducible_file(run_factory, gather):
+    for seed, recall in ((0, 0.0), (1, 1.0)):  # ONNX FP32 .21 and .231 ms, INT8 .16 and .176 ms
+        run_factory("demo_a", seed, recall=recall, exported=True)
+    run_factory("demo_b", 0)
+    results = gather(["demo_a", "demo_b"], [0, 1])
+    shown = [dict(zip(headings(results), line.cells, strict=True)) for line in lines(results)]
+    assert [shown[0][title] for title in ("ONNX FP32 (ms)", "ONNX INT8 (ms)")] == [("0.22", True), ("0.17", True)]
+    assert shown[1]["ONNX INT8 (ms)"] == ("not run", False)
+    assert "ms" not in results_csv(results).split("\n")[0]
+    assert "onnxruntime_int8_latency_ms_median" in timings_csv(results)
+    assert "ONNX FP32 (ms)" not in headings(gather(["demo_b"], [0]))
+
+
+def test_clean_test_scores_stand_beside_the_official_ones(tmp_path, run_factory, gather):
+    record = run_factory("demo_a", 0)
+    record["metrics"]["test_clean"] = record["metrics"]["test"] | {"accuracy": 0.5}
+    (tmp_path / "demo_a" / "seed0" / "record.json").write_text(json.dumps(record))
+    results = gather(["demo_a"], [0])
+    assert dict(zip(headings(results), lines(results)[0].cells, strict=True))["Clean test accuracy"] == ("0.500", True)
+    assert "test_clean_accuracy_mean" in results_csv(results)

@@ -4,8 +4,9 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from fer_lab.results.aggregate import SpeedPoint, spread
+from fer_lab.results.aggregate import spread
 from fer_lab.results.charts import class_f1_figure, latency_figure, learning_figure, stage_ends
+from fer_lab.results.deployed import SpeedPoint
 from fer_lab.results.plots import PALETTE, confusion_figure, reliability_figure, save_png, to_svg
 
 BINS = {"confidence": [None, 0.4, 0.8], "accuracy": [None, 0.3, 0.9], "count": [0, 10, 30]}

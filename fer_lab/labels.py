@@ -4,7 +4,7 @@ Indices mean different emotions in different releases (FER2013's csv puts happy 
 alphabetically, FER+ starts with neutral), so an index is only ever read through the map of the release it came from.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fer_lab.errors import FerLabError
 
@@ -23,9 +23,11 @@ _SPELLINGS: dict[str, str] = {
     "joy": "happy",
     "sadness": "sad",
     "surprised": "surprise",
+    "contemptuous": CONTEMPT,
 }
 
-#: Names (or the release's own indices, as strings) to emotions, a map for each release.
+#: Names (or the release's own indices, as strings) to emotions, a map for each release. An index never names its
+#: emotion by itself: 3 is happy in FER2013's csv, disgust in RAF-DB and surprise in AffectNet.
 LABEL_MAPS: dict[str, dict[str, str]] = {
     "fer2013_csv": {str(index): name for index, name in enumerate(EMOTIONS)},
     "kaggle_folders": {name: name for name in EMOTIONS},
@@ -49,8 +51,31 @@ LABEL_MAPS: dict[str, dict[str, str]] = {
         "surprise": "surprise",
         "neutral": "neutral",
     },
+    "raf_db": {  # Li, Deng and Du 2017: list_patition_label.txt, and folders 1 to 7
+        "1": "surprise",
+        "2": "fear",
+        "3": "disgust",
+        "4": "happy",
+        "5": "sad",
+        "6": "angry",
+        "7": "neutral",
+    },
+    "affectnet": {  # Mollahosseini, Hasani and Mahoor 2017; 8 none, 9 uncertain and 10 no face are no emotions
+        "0": "neutral",
+        "1": "happy",
+        "2": "sad",
+        "3": "surprise",
+        "4": "fear",
+        "5": "disgust",
+        "6": "angry",
+        "7": CONTEMPT,
+    },
     "any": _SPELLINGS,
 }
+
+
+#: A key of :data:`LABEL_MAPS`, or a map of one's own from a source's names to emotions, null for those to leave out.
+LabelMap = str | Mapping[str, str | None]
 
 
 def to_emotion(name: object, label_map: str = "any", where: str = "") -> str:
@@ -62,19 +87,41 @@ def to_emotion(name: object, label_map: str = "any", where: str = "") -> str:
         where: file and row, for the error message.
 
     Raises:
-        FerLabError: the map or the class is unknown; the known ones are listed. A bare index is refused by every
-            map but `fer2013_csv`, since its meaning depends on the release.
+        FerLabError: the map or the class is unknown; the known ones are listed. A bare index is refused by the maps of
+            names, since its meaning depends on the release.
     """
-    if label_map not in LABEL_MAPS:
-        raise FerLabError(f"Unknown label map '{label_map}'; known: {', '.join(LABEL_MAPS)}.")
-    known = LABEL_MAPS[label_map]
-    key = str(name).strip().lower()
+    known = names_of(label_map)
+    key = _normal(name)
     if key in known:
-        return known[key]
+        return str(known[key])
     place = f" in {where}" if where else ""
-    unnamed = key.isdigit() and "0" not in known
+    unnamed = key.isdigit() and not any(name.isdigit() for name in known)
     hint = " (an unnamed index says nothing about its emotion: name the class)" if unnamed else ""
     raise FerLabError(f"Unknown class '{name}'{place}{hint}; '{label_map}' knows: {', '.join(known)}.")
+
+
+def names_of(label_map: LabelMap) -> dict[str, str | None]:
+    """A label map as a dict from normalised names (lower case, no surrounding blanks) to emotions; None: to leave out.
+
+    A map of one's own is added to the spellings of `any`, whose names it may give another meaning.
+
+    Raises:
+        FerLabError: the map is unknown, or leads out of the vocabulary.
+    """
+    if isinstance(label_map, str):
+        if label_map not in LABEL_MAPS:
+            raise FerLabError(f"Unknown label map '{label_map}'; known: {', '.join(LABEL_MAPS)}.")
+        return dict(LABEL_MAPS[label_map])
+    own: dict[str, str | None] = {}
+    for name, emotion in label_map.items():
+        if emotion is not None and emotion not in VOCABULARY:
+            raise FerLabError(f"The label map sends '{name}' to '{emotion}'; known: {', '.join(VOCABULARY)}, or null.")
+        own[_normal(name)] = emotion
+    return {**_SPELLINGS, **own}
+
+
+def _normal(name: object) -> str:
+    return str(name).strip().lower()
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:

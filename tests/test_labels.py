@@ -3,13 +3,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_lab.errors import FerLabError
-from fer_lab.labels import EMOTIONS, LABEL_MAPS, VOCABULARY, class_order, index_of, to_emotion
+from fer_lab.labels import EMOTIONS, LABEL_MAPS, VOCABULARY, class_order, index_of, names_of, to_emotion
 
 
 def test_the_csv_is_not_alphabetical() -> None:
     assert to_emotion("3", "fer2013_csv") == "happy"  # alphabetical folders would make index 3 happy too,
     assert to_emotion("4", "fer2013_csv") == "sad"  # but index 4 neutral
     assert to_emotion(" 6 ", "fer2013_csv") == "neutral"
+
+
+def test_the_same_index_means_another_emotion_in_each_release() -> None:
+    meaning = {release: to_emotion("3", release) for release in ("fer2013_csv", "raf_db", "affectnet")}
+    assert meaning == {"fer2013_csv": "happy", "raf_db": "disgust", "affectnet": "surprise"}
+    assert [to_emotion(i, "raf_db") for i in range(1, 8)] == [
+        "surprise", "fear", "disgust", "happy", "sad", "angry", "neutral",
+    ]  # fmt: skip
+    assert to_emotion("7", "affectnet") == "contempt"
+    with pytest.raises(FerLabError, match="Unknown class '0'"):
+        to_emotion("0", "raf_db")
+    with pytest.raises(FerLabError, match="Unknown class '8'"):
+        to_emotion("8", "affectnet")
+
+
+def test_a_map_of_ones_own_adds_to_the_known_spellings() -> None:
+    names = names_of({"Freude": "happy", " sad ": None, "4": "fear"})
+    assert (names["freude"], names["sad"], names["4"], names["anger"]) == ("happy", None, "fear", "angry")
+    with pytest.raises(FerLabError, match=r"sends 'x' to 'glad'; known: angry, .*contempt, or null"):
+        names_of({"x": "glad"})
 
 
 @pytest.mark.parametrize(
@@ -37,7 +57,7 @@ def test_a_bare_index_is_refused_where_it_means_nothing() -> None:
 
 def test_unknown_map() -> None:
     with pytest.raises(FerLabError, match="known: fer2013_csv"):
-        to_emotion("happy", "affectnet")
+        to_emotion("happy", "no_release")
 
 
 @given(st.permutations(VOCABULARY), st.integers(1, 8))

@@ -1,9 +1,9 @@
 """Any image file to the uint8 square that a network is trained on, by rules that are the same for every source.
 
-What a file is, its content says, not its suffix. It becomes 8-bit grey or RGB like this: turned upright as its EXIF data
-say; of an animation, the first frame; 16-bit greys by their full range (65535 becomes 255); CMYK, palettes and other
-colour spaces as Pillow converts them to RGB; transparent parts over mid-grey (128), which neither darkens nor lightens.
-Then :func:`fit` makes it a square.
+What a file is, its content says, not its suffix. It becomes 8-bit grey or RGB like this: turned upright as its EXIF
+data say; of an animation, the first frame; 16-bit greys by their full range (65535 becomes 255); CMYK, palettes and
+other colour spaces as Pillow converts them to RGB; transparent parts over mid-grey (128), which neither darkens nor
+lightens. Then :func:`fit` makes it a square.
 """
 
 import io

@@ -1,8 +1,8 @@
 """Cross-dataset scores: another source's faces as a model takes them, of the classes that both know, and nothing else.
 
-A model trained on one source is asked about another one's faces. Faces whose class the model does not know are left out;
-answers for classes that the other source does not have are left out of the model's probabilities, which then add up to
-1 over the shared classes. So nobody is marked wrong for a class that only one side has.
+A model trained on one source is asked about another one's faces. Faces whose class the model does not know are left
+out; answers for classes that the other source does not have are left out of the model's probabilities, which then add
+up to 1 over the shared classes. So nobody is marked wrong for a class that only one side has.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ class SharedFaces:
     """What :func:`shared_faces` gives.
 
     Attributes:
-        split: the faces of shared classes. `images` are uint8 N×size×size×channels as the model takes them (an array, or
-            a :class:`FittedFaces` that converts what is sliced out of it); `labels` are indices into `class_names`;
+        split: the faces of shared classes. `images` are uint8 N×size×size×channels as the model takes them (an array,
+            or a :class:`FittedFaces` that converts what is sliced out of it); `labels` are indices into `class_names`;
             `votes` are over `class_names`, faces without a vote for any of them keep zeros.
         class_names: the shared classes in the model's order.
         columns: int64, which of the model's logits they are: `logits[:, columns]`.
@@ -81,7 +81,7 @@ def shared_faces(
 
 
 class FittedFaces:
-    """Faces of one source in another's size and channels, converted when they are sliced, so that a memory map stays one.
+    """Faces of one source in another's size and channels, converted when sliced, so that a memory map stays one.
 
     Args:
         images: uint8 M×H×W×C; index: int64 N, which of them; size, channels: of the results.

@@ -9,6 +9,7 @@ import pytest
 from fer_lab.data.synthetic import random_units, render_face
 from fer_lab.data.synthetic_traits import Identity, Scene, draw_traits
 from fer_lab.errors import FerLabError
+from fer_lab.faces.align import tilt
 from fer_lab.faces.detect import HaarDetector, build_detector
 from fer_lab.labels import EMOTIONS
 
@@ -85,3 +86,17 @@ def test_yunet_and_haar_draw_nearly_the_same_box():
 def test_yunet_counts_the_faces_of_photos(photo, faces):
     picture = cv2.imread(str(SHARED / "media" / "photos" / photo))
     assert len(build_detector(YUNET, 960, 20)(picture)) == faces
+
+
+@pytest.mark.skipif(not (YUNET.exists() and (SHARED / "media").exists()), reason="no YuNet file or photos in shared/")
+def test_yunet_knows_the_eyes_and_so_the_tilt():
+    find = build_detector(YUNET, 960, 20)
+    picture = cv2.imread(str(SHARED / "media" / "photos" / "2008_001009.jpg"))
+    height, width = picture.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -20, 1)  # clockwise
+    upright, turned = find.locate(picture), find.locate(cv2.warpAffine(picture, turn, (width, height)))
+    assert upright.eyes is not None
+    assert turned.eyes is not None
+    assert upright.eyes.shape == turned.eyes.shape == (2, 2, 2)
+    added = np.mean([tilt(pair) for pair in turned.eyes]) - np.mean([tilt(pair) for pair in upright.eyes])
+    assert added == pytest.approx(20, abs=4)

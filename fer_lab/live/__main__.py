@@ -20,7 +20,7 @@ from fer_lab.live.legal import NOTICE, require_purpose
 from fer_lab.live.lsi import Lsi
 from fer_lab.live.pipeline import Pipeline
 from fer_lab.live.screen import closing_table, line, progress_line
-from fer_lab.live.store import Store
+from fer_lab.live.sink import Sink
 from fer_lab.schema import command
 
 
@@ -52,23 +52,23 @@ def live(cfg: DictConfig) -> dict:
     lsi = Lsi(cfg.live.weights, classifier.class_names)
     source = open_source(cfg.source, cfg.live.folder_fps, **cfg.live.synthetic)
     columns = summary.columns(classifier.class_names)
-    store = Store(Path(cfg.sink), columns, _declared(cfg, source, classifier)) if cfg.sink else None
+    sink = Sink(Path(cfg.sink), columns, _declared(cfg, source, classifier)) if cfg.sink else None
     seconds = summary.Summary(
-        cfg.privacy.min_group, lsi, lambda second: store.write(summary.row(second)) if store else None
+        cfg.privacy.min_group, lsi, lambda second: sink.write(summary.row(second)) if sink else None
     )
 
     try:
         result = _watch(source, pipeline, seconds, console)
     finally:
-        if store:
-            store.close()
+        if sink:
+            sink.close()
     console.print(closing_table(seconds.stored, classifier.class_names, seconds.withheld, seconds.min_group))
     console.print(
         f"{result['frames']} frames until {result['ended']}, {result['fps']:.1f} FPS, "
         f"{result['frame_ms']:.1f} ms from frame to smoothed output. Kept on disk: {cfg.sink or 'nothing (no sink)'}",
         highlight=False,
     )
-    return {"seconds": seconds.stored, "withheld": seconds.withheld, "sink": store and Path(cfg.sink), **result}
+    return {"seconds": seconds.stored, "withheld": seconds.withheld, "sink": sink and Path(cfg.sink), **result}
 
 
 def _keep_quiet() -> None:

@@ -1,61 +1,291 @@
-"""The two files that a live run leaves: summary.csv, and privacy.json that says what is in it and why it may be."""
+"""Lessons in a database: SQLite in a file by default, PostgreSQL by its URL. Only group values, never a single face.
 
-import csv
-import json
-from collections.abc import Mapping, Sequence
+Every second is a transaction of its own, so a crash loses the one that was still open. Writers in other processes wait
+for each other (SQLite: write-ahead log, a lock held for one row). No table has a column for a track, a frame, a crop,
+an embedding or a source. users, sessions and access_log belong to the dashboard.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import JSON, DateTime, ForeignKey, String, TypeDecorator, create_engine, delete, event, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
 from fer_lab.errors import FerLabError
 
-SUMMARY, PRIVACY = "summary.csv", "privacy.json"
-_NEVER = [
-    "frames",
-    "face crops",
-    "embeddings",
-    "numbers of tracked faces",
-    "values of single faces",
-    "name of the source",
-]
+_BUSY_S = 30  # seconds that a writer waits for its turn
+
+
+class Utc(TypeDecorator):
+    """An aware time, kept as naive UTC because SQLite knows no time zones."""
+
+    impl, cache_ok = DateTime, True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value and value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value and value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables."""
+
+    type_annotation_map = {
+        datetime: Utc,
+        dict[str, Any]: JSON,
+        dict[str, float]: JSON,
+        list[str]: JSON,
+        list[float]: JSON,
+    }  # noqa: RUF012, E501
+
+
+class Lesson(Base):
+    """One run. class_names: order of `probabilities` everywhere; privacy: what was kept, and why it might be."""
+
+    __tablename__ = "lessons"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    class_name: Mapped[str] = mapped_column(index=True)
+    teacher: Mapped[str]
+    started: Mapped[datetime] = mapped_column(index=True)
+    ended: Mapped[datetime | None]
+    purpose: Mapped[str]
+    model_key: Mapped[str]
+    class_names: Mapped[list[str]]
+    weights: Mapped[dict[str, float]]
+    min_group: Mapped[int]
+    privacy: Mapped[dict[str, Any]]
+
+
+class LessonSecond(Base):
+    """A second with at least min_group faces. faces: mean number; lsi, lsi_low, lsi_high in [-1, 1] (95 % band)."""
+
+    __tablename__ = "seconds"
+    lesson_id: Mapped[int] = mapped_column(ForeignKey("lessons.id", ondelete="CASCADE"), primary_key=True)
+    second: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    faces: Mapped[float]
+    probabilities: Mapped[list[float]]
+    lsi: Mapped[float]
+    lsi_low: Mapped[float]
+    lsi_high: Mapped[float]
+
+
+class LessonSegment(Base):
+    """A part of the lesson, in seconds since the start; values as in LessonSecond, over its stored seconds."""
+
+    __tablename__ = "segments"
+    lesson_id: Mapped[int] = mapped_column(ForeignKey("lessons.id", ondelete="CASCADE"), primary_key=True)
+    start_s: Mapped[float] = mapped_column(primary_key=True)
+    end_s: Mapped[float]
+    title: Mapped[str]
+    faces: Mapped[float]
+    probabilities: Mapped[list[float]]
+    lsi: Mapped[float]
+    lsi_low: Mapped[float]
+    lsi_high: Mapped[float]
+
+
+class User(Base):
+    """Of the dashboard. role: admin, teacher or researcher; classes: a teacher's own."""
+
+    __tablename__ = "users"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    password_hash: Mapped[str]
+    role: Mapped[str] = mapped_column(String(16))
+    classes: Mapped[list[str]]
+
+
+class WebSession(Base):
+    """A login. Only a hash of the cookie's token is kept."""
+
+    __tablename__ = "sessions"
+    token_hash: Mapped[str] = mapped_column(primary_key=True)
+    user: Mapped[str] = mapped_column(ForeignKey("users.name", ondelete="CASCADE"))
+    csrf: Mapped[str]
+    created: Mapped[datetime]
+    seen: Mapped[datetime]
+    expires: Mapped[datetime] = mapped_column(index=True)
+
+
+class Access(Base):
+    """Who saw or did what."""
+
+    __tablename__ = "access_log"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    when: Mapped[datetime] = mapped_column(index=True)
+    user: Mapped[str]
+    action: Mapped[str]
+    lesson_id: Mapped[int | None]
 
 
 class Store:
-    """Writes a sink folder; every row is on disk as soon as its second has ended.
+    """The tables of one database; made by :func:`open_store`. Rows that it returns are detached: read, do not change.
 
-    Args:
-        folder: created where missing.
-        columns: of summary.csv.
-        declared: what privacy.json says of this run (purpose, consent, switches, model).
-
-    Raises:
-        FerLabError: the folder already holds a run.
+    Its methods raise FerLabError where the database does not answer (disk full, locked for half a minute, gone).
     """
 
-    def __init__(self, folder: Path, columns: Sequence[str], declared: Mapping[str, Any]) -> None:
-        if (folder / SUMMARY).exists():
-            raise FerLabError(f"sink={folder} already holds a {SUMMARY}: name another folder, or move that one away.")
-        folder.mkdir(parents=True, exist_ok=True)
-        privacy = {
-            "stored": {
-                SUMMARY: {
-                    "columns": list(columns),
-                    "what": "means over all faces of a second; no row where they were few",
-                },
-                PRIVACY: {"what": "this file"},
-            },
-            "never_stored": _NEVER,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            **declared,
-        }
-        (folder / PRIVACY).write_text(json.dumps(privacy, indent=1) + "\n", encoding="utf-8")
-        self.file = (folder / SUMMARY).open("x", newline="", encoding="utf-8")
-        self.write(columns)
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
 
-    def write(self, row: Sequence[str]) -> None:
-        """Append one row and hand it to the operating system."""
-        csv.writer(self.file).writerow(row)
-        self.file.flush()
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A session whose changes are one transaction, committed at the end."""
+        with _one_sentence(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that never makes a writer wait."""
+        with _one_sentence(), Session(self.engine.execution_options(reading=True), expire_on_commit=False) as session:
+            yield session
+
+    def start_lesson(
+        self, *, title: str, class_name: str, teacher: str, purpose: str, model_key: str, class_names: Sequence[str],
+        weights: Mapping[str, float], min_group: int, privacy: Mapping[str, Any] | None = None,
+        started: datetime | None = None,
+    ) -> int:  # fmt: skip
+        """A new lesson's id. started: aware; now where None."""
+        lesson = Lesson(
+            title=title, class_name=class_name, teacher=teacher, started=started or datetime.now(UTC), purpose=purpose,
+            model_key=model_key, class_names=list(class_names), weights=dict(weights), min_group=min_group,
+            privacy=dict(privacy or {}),
+        )  # fmt: skip
+        with self.writing() as session:
+            session.add(lesson)
+        return lesson.id
+
+    def add_second(
+        self, lesson_id: int, second: int, faces: float, probabilities: Sequence[float], lsi: float, lsi_low: float,
+        lsi_high: float,
+    ) -> None:  # fmt: skip
+        """Keep one second, on disk when this returns.
+
+        Raises:
+            FerLabError: there are fewer faces than the lesson's min_group, or no such lesson.
+        """
+        self._add(
+            LessonSecond(
+                lesson_id=lesson_id, second=second, faces=faces, probabilities=[float(p) for p in probabilities],
+                lsi=lsi, lsi_low=lsi_low, lsi_high=lsi_high,
+            )
+        )  # fmt: skip
+
+    def add_segment(
+        self, lesson_id: int, start_s: float, end_s: float, title: str, faces: float, probabilities: Sequence[float],
+        lsi: float, lsi_low: float, lsi_high: float,
+    ) -> None:  # fmt: skip
+        """Keep one content segment; as in :meth:`add_second`."""
+        self._add(
+            LessonSegment(
+                lesson_id=lesson_id, start_s=start_s, end_s=end_s, title=title, faces=faces,
+                probabilities=[float(p) for p in probabilities], lsi=lsi, lsi_low=lsi_low, lsi_high=lsi_high,
+            )
+        )  # fmt: skip
+
+    def _add(self, row: LessonSecond | LessonSegment) -> None:
+        with self.writing() as session:
+            lesson = session.get(Lesson, row.lesson_id)
+            if lesson is None:
+                raise FerLabError(f"The store has no lesson {row.lesson_id}: it was purged, or never started.")
+            if row.faces < lesson.min_group:
+                raise FerLabError(f"{row.faces:g} faces are no group of {lesson.min_group}: nothing is stored of them.")
+            session.add(row)
+
+    def end_lesson(self, lesson_id: int, ended: datetime | None = None) -> None:
+        """Say when the lesson ended; now where None."""
+        with self.writing() as session:
+            lesson = session.get(Lesson, lesson_id)
+            if lesson is not None:
+                lesson.ended = ended or datetime.now(UTC)
+
+    def lesson(self, lesson_id: int) -> Lesson | None:
+        with self.reading() as session:
+            return session.get(Lesson, lesson_id)
+
+    def lessons(self, classes: Sequence[str] | None = None) -> list[Lesson]:
+        """All lessons, or those of some classes; the newest first."""
+        query = select(Lesson).order_by(Lesson.started.desc(), Lesson.id.desc())
+        with self.reading() as session:
+            return list(session.scalars(query if classes is None else query.where(Lesson.class_name.in_(classes))))
+
+    def seconds(self, lesson_id: int, since: int = -1) -> list[LessonSecond]:
+        """Stored seconds after the second `since`, in order."""
+        own = select(LessonSecond).where(LessonSecond.lesson_id == lesson_id, LessonSecond.second > since)
+        with self.reading() as session:
+            return list(session.scalars(own.order_by(LessonSecond.second)))
+
+    def segments(self, lesson_id: int) -> list[LessonSegment]:
+        """Stored segments in order."""
+        own = select(LessonSegment).where(LessonSegment.lesson_id == lesson_id)
+        with self.reading() as session:
+            return list(session.scalars(own.order_by(LessonSegment.start_s)))
+
+    def purge(self, before: datetime) -> int:
+        """Delete every lesson that started before a moment, with all that belongs to it, and older log entries.
+
+        SQLite overwrites what it deletes. Returns the number of lessons.
+        """
+        with self.writing() as session:
+            gone = session.execute(delete(Lesson).where(Lesson.started < before)).rowcount
+            session.execute(delete(Access).where(Access.when < before))
+        if self.engine.dialect.name == "sqlite":
+            with self.reading() as session:  # the old pages are in the write-ahead log, too
+                session.connection().exec_driver_sql("COMMIT")
+                session.connection().exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        return int(gone)
 
     def close(self) -> None:
-        self.file.close()
+        self.engine.dispose()
+
+
+def open_store(url_or_path: str | Path) -> Store:
+    """Open a store, or make it: a SQLite file, readable by this account only, or any URL that SQLAlchemy knows.
+
+    Raises:
+        FerLabError: it cannot be opened, or the database's driver is not installed.
+    """
+    text = str(url_or_path)
+    try:
+        if "://" not in text:
+            path = Path(text)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            text = f"sqlite:///{path}"
+        engine = create_engine(text)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _connected)
+            event.listen(engine, "begin", _begun)
+        Base.metadata.create_all(engine)
+    except ModuleNotFoundError as error:
+        raise FerLabError(f"The store's driver {error.name} is not installed: pip install {error.name}.") from error
+    except (ArgumentError, NoSuchModuleError, DBAPIError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        what = text.partition("@")[2] or text  # no password in a message
+        raise FerLabError(f"The store {what} cannot be opened ({reason}): give a file, or a database's URL.") from error
+    return Store(engine)
+
+
+def _connected(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # transactions begin below, not somewhere inside the driver
+    for pragma in (f"busy_timeout={1000 * _BUSY_S}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
+                   "secure_delete=ON"):  # fmt: skip
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begun(connection: Any) -> None:
+    """Writers ask for the lock at once: one that asks after it has read is refused instead of waiting."""
+    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reading") else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise FerLabError(f"The store does not take this ({error.orig}); free its disk or its locks.") from error

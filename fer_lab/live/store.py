@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, DateTime, ForeignKey, String, TypeDecorator, create_engine, delete, event, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -36,13 +36,9 @@ class Utc(TypeDecorator):
 class Base(DeclarativeBase):
     """All tables."""
 
-    type_annotation_map = {
-        datetime: Utc,
-        dict[str, Any]: JSON,
-        dict[str, float]: JSON,
-        list[str]: JSON,
-        list[float]: JSON,
-    }  # noqa: RUF012, E501
+    type_annotation_map: ClassVar = {
+        datetime: Utc, dict[str, Any]: JSON, dict[str, float]: JSON, list[str]: JSON, list[float]: JSON
+    }  # fmt: skip
 
 
 class Lesson(Base):

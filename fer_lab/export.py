@@ -20,6 +20,8 @@ from fer_lab.deploy.quantization import draw_balanced
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier, describe
 from fer_lab.deploy.selection import each_row, find_run
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.calibration import Calibration
+from fer_lab.evaluation.decision import decide
 from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import predict
 from fer_lab.evaluation.run import load_run
@@ -67,10 +69,11 @@ def export(cfg: DictConfig) -> dict[str, Any]:
         drawn = draw_balanced(training.labels, quantizer.calibration_faces, cfg.seed)
         int8 = quantizer.quantize(graph, training.images[drawn])
         path = save(int8, metadata, part / "model_int8.onnx")
-        logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "INT8 temperature")
-        temperature = build(run.cfg.calibration)(logits, validation.labels)
-        save(int8, replace(metadata, temperature=temperature), path)
-        files["onnx_int8"] = _prove(path, "int8", validation, faces, expected) | {"temperature": temperature}
+        logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "INT8 calibration")
+        decision = decide(run.cfg, logits, validation.labels)
+        calibration = decision.calibration.to_dict()
+        save(int8, replace(metadata, calibration=calibration, abstain_below=decision.abstain_below), path)
+        files["onnx_int8"] = _prove(path, "int8", validation, faces, expected) | {"calibration": calibration}
 
     seconds = round(time.perf_counter() - started, 2)
     result = {"run_key": metadata.run_key, "files": files, "seconds": seconds}
@@ -92,7 +95,8 @@ def _prove(
     """The entry of export.json: what the file is, how it agrees with torch, how good it is on validation."""
     classifier = Classifier.load(path, threads=torch.get_num_threads())
     logits = predict(classifier.logits, validation, f"validation, {path.name}")
-    metrics = compute_metrics(logits, validation.labels, classifier.class_names, classifier.metadata.temperature)
+    calibration = Calibration.from_dict(classifier.metadata.calibration)
+    metrics = compute_metrics(logits, validation.labels, classifier.class_names, calibration)
     return {
         "file": path.name,
         "runtime": classifier.runtime,

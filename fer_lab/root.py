@@ -48,6 +48,7 @@ class Config:
     variant: str = ""
     seed: int = 0
     input_size: int = 128
+    target_precision: float | None = 0.8
     run: str | None = None
     model: str | None = None
     report: str | None = None

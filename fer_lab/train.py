@@ -13,9 +13,9 @@ from rich import print as say
 
 from fer_lab.data.datamodule import FaceDataModule
 from fer_lab.data.dataset import FaceData, build_data
+from fer_lab.evaluation.decision import decide
 from fer_lab.evaluation.derived import derive
-from fer_lab.evaluation.metrics import compute_metrics
-from fer_lab.evaluation.parent import ready_parent
+from fer_lab.evaluation.parent import TEST, VALIDATION, ready_parent
 from fer_lab.evaluation.predict import of_network, predict, save_predictions
 from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.models.network import build_loss, build_network, describe_network
@@ -87,17 +87,17 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
     with run.timed("evaluate"):
         validation = datamodule.validation_split
         logits = predict(of_network(network), validation, "Validation")
-        temperature = build(cfg.calibration)(logits, validation.labels)
-        save_predictions(run.folder / "validation_predictions.parquet", validation, logits, data.class_names)
+        decision = decide(cfg, logits, validation.labels)
+        save_predictions(run.folder / VALIDATION, validation, logits, data.class_names, decision.calibration)
 
-        frozen = Frozen({weights: file_hash(weights)}, temperature)
+        frozen = Frozen({weights: file_hash(weights)}, decision.calibration, decision.chosen)
         test = open_test_split(data, frozen, "train", run.record["test_openings"])
         test_logits = predict(of_network(network), test, "Test")
-        save_predictions(run.folder / "test_predictions.parquet", test, test_logits, data.class_names)
+        save_predictions(run.folder / TEST, test, test_logits, data.class_names, decision.calibration)
 
     metrics: dict[str, Any] = {"train": {"loss": _row(results[-1].rows, best.best_epoch)["train_loss"]}}
     for name, split, split_logits in (("validation", validation, logits), ("test", test, test_logits)):
-        metrics[name] = compute_metrics(split_logits, split.labels, data.class_names, temperature)
+        metrics[name] = decision.score(split_logits, split.labels, data.class_names, split.votes)
         metrics[name]["loss"] = loss.cpu()(torch.from_numpy(split_logits), torch.from_numpy(split.labels)).item()
         save_split_plots(run.folder / "plots", name, metrics[name], data.class_names)
     run.complete(
@@ -105,7 +105,7 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
         epochs=sum(result.epochs for result in results),
         best_epoch=best.best_epoch,
         stages=[result.summary() for result in results],
-        calibration={"method": cfg.choices.calibration, "temperature": temperature},
+        calibration=decision.calibration.to_dict(),
         model={
             "class_names": list(data.class_names),
             "backbone": cfg.choices.backbone,

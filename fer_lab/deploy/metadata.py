@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from fer_lab import __version__
 from fer_lab.errors import FerLabError
@@ -18,7 +18,8 @@ class ModelMetadata:
     class_names: names of the K outputs, in order. channels: "grey" (C = 1) or "rgb" (C = 3).
     native_size: the side in pixels of the square faces the network takes; it resizes them to input_size itself.
     crop_margin: share of the face box's side added around it before the crop, as in training.
-    temperature: what the logits are divided by before the softmax (Guo et al. 2017), refitted for a quantised file.
+    calibration: how logits become probabilities (`Calibration.to_dict`), refitted for a quantised file.
+    abstain_below: least confidence of an answer, for the precision asked for on validation; None: none was chosen.
     pretraining: "none", or the initial weights' name and hash. licence: the training data's licence note.
     fer_lab: the version that wrote the file.
     """
@@ -28,12 +29,13 @@ class ModelMetadata:
     native_size: int
     input_size: int
     crop_margin: float
-    temperature: float
+    calibration: dict[str, Any]
     backbone: str
     run_key: str
     experiment: str
     pretraining: str | dict[str, str]
     licence: str
+    abstain_below: float | None = None
     fer_lab: str = __version__
 
     @property
@@ -41,8 +43,13 @@ class ModelMetadata:
         """Shape H×W×C of one face."""
         return self.native_size, self.native_size, 1 if self.channels == "grey" else 3
 
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by before the softmax; 1 for calibrations of another kind."""
+        return float(self.calibration.get("temperature", 1.0))
+
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(asdict(self) | {"temperature": self.temperature}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | None, source: object) -> "ModelMetadata":
@@ -54,7 +61,10 @@ class ModelMetadata:
             )
         try:
             known = {field.name for field in fields(cls)}  # a later version may say more
-            values = {name: value for name, value in json.loads(text).items() if name in known}
+            said = json.loads(text)
+            if "calibration" not in said:  # earlier files say the temperature alone
+                said["calibration"] = {"method": "temperature", "temperature": said["temperature"]}
+            values = {name: value for name, value in said.items() if name in known}
             return cls(**{**values, "class_names": tuple(values["class_names"])})
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise FerLabError(

@@ -4,14 +4,15 @@ import copy
 import warnings
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from torch import nn
 
+from fer_lab.deploy.calibration import LOGITS, PROBABILITIES, append_calibration
 from fer_lab.deploy.metadata import KEY, ModelMetadata
+from fer_lab.evaluation.calibration import Calibration
 
-INPUT, LOGITS, PROBABILITIES = "faces", "logits", "probabilities"
+INPUT = "faces"
 
 
 def trace(network: nn.Module, face_shape: tuple[int, int, int]) -> onnx.ModelProto:
@@ -52,17 +53,10 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
 def save(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> Path:
     """Write `graph` (faces -> logits) as one self-contained file with outputs `probabilities` and `logits`.
 
-    Adds probabilities = softmax(logits / metadata.temperature), the metadata under one key, and runs onnx.checker.
+    Adds probabilities as metadata.calibration has them, the metadata under one key, and runs onnx.checker.
     """
     model = copy.deepcopy(graph)
-    temperature = onnx.numpy_helper.from_array(np.array([metadata.temperature], np.float32), "temperature")
-    model.graph.initializer.append(temperature)
-    model.graph.node.extend(
-        [
-            onnx.helper.make_node("Div", [LOGITS, "temperature"], ["scaled_logits"], "calibrate"),
-            onnx.helper.make_node("Softmax", ["scaled_logits"], [PROBABILITIES], "softmax", axis=-1),
-        ]
-    )
+    append_calibration(model.graph, Calibration.from_dict(metadata.calibration))
     logits = next(output for output in model.graph.output if output.name == LOGITS)
     probabilities = copy.deepcopy(logits)
     probabilities.name = PROBABILITIES

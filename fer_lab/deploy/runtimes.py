@@ -113,7 +113,10 @@ class TorchClassifier(Classifier):
 
     def __init__(self, network: "nn.Module", metadata: ModelMetadata, threads: int):
         """network: uint8 N×H×W×C -> logits float32 N×K."""
+        from fer_lab.evaluation.calibration import Calibration
+
         self.network, self.metadata, self.threads = network.eval(), metadata, threads
+        self.calibration = Calibration.from_dict(metadata.calibration)
 
     @classmethod
     def open(cls, path: Path, threads: int) -> "TorchClassifier":
@@ -131,12 +134,11 @@ class TorchClassifier(Classifier):
             torch.set_num_threads(self.threads)
         try:
             with torch.inference_mode():
-                logits = self.network(torch.tensor(faces)).float()
-                probabilities = torch.softmax(logits / self.metadata.temperature, dim=-1)
+                logits = self.network(torch.tensor(faces)).float().numpy()
         finally:
             if before != self.threads:
                 torch.set_num_threads(before)
-        return logits.numpy(), probabilities.numpy()
+        return logits, self.calibration.probabilities(logits).astype(np.float32)
 
 
 LOADERS: dict[str, Callable[[Path, int], Classifier]] = {
@@ -154,7 +156,8 @@ def describe(run: "LoadedRun") -> ModelMetadata:
         native_size=run.native_size,
         input_size=run.input_size,
         crop_margin=run.crop_margin,
-        temperature=run.temperature,
+        calibration=run.calibration.to_dict(),
+        abstain_below=record["metrics"]["validation"].get("selective", {}).get("threshold"),
         backbone=record["model"]["backbone"],
         run_key=record["key"],
         experiment=record["experiment"],

@@ -1,15 +1,14 @@
-"""A derived row: calibration and smoothing fitted on a parent's validation logits, scored on its test logits."""
+"""A derived row: calibration, threshold and smoothing by a parent's validation logits, scored on its test logits."""
 
 import os
-import shutil
 from typing import Any
 
 from rich import print as say
 
 from fer_lab.errors import FerLabError
-from fer_lab.evaluation.metrics import compute_metrics
+from fer_lab.evaluation.decision import decide
 from fer_lab.evaluation.parent import TEST, VALIDATION, Parent
-from fer_lab.evaluation.predict import load_predictions
+from fer_lab.evaluation.predict import copy_predictions, load_predictions, load_votes
 from fer_lab.evaluation.sequences import SequenceSmoothing
 from fer_lab.evaluation.test_split import Frozen, open_test_logits
 from fer_lab.results.plots import save_split_plots
@@ -36,30 +35,30 @@ def derive(run: Run, parent: Parent) -> None:
     with run.timed("derive"):
         files = parent.frozen_files()
         splits = {"validation": load_predictions(parent.folder / VALIDATION, names)}
-        temperature = build(cfg.calibration)(*splits["validation"])
+        decision = decide(cfg, *splits["validation"])
+        calibration = decision.calibration
         smoothing: SequenceSmoothing | None = build(cfg.smoothing) if cfg.smoothing.method != "none" else None
-        value, grid = smoothing.choose(*splits["validation"], temperature) if smoothing else (0.0, [])
+        value, grid = smoothing.choose(*splits["validation"], calibration) if smoothing else (0.0, [])
 
-        frozen = Frozen(files, temperature, {smoothing.name: value} if smoothing else {})
+        frozen = Frozen(files, calibration, decision.chosen | ({smoothing.name: value} if smoothing else {}))
         splits["test"] = open_test_logits(parent.folder / TEST, names, frozen, "train", run.record["test_openings"])
 
         metrics: dict[str, Any] = {"train": parent.record["metrics"]["train"]}
-        for name, (logits, labels) in splits.items():
-            metrics[name] = compute_metrics(logits, labels, names, temperature)
+        for file, (name, (logits, labels)) in zip((VALIDATION, TEST), splits.items(), strict=True):
+            copy_predictions(parent.folder / file, run.folder / file, names, calibration)
+            metrics[name] = decision.score(logits, labels, names, load_votes(run.folder / file, names))
             metrics[name]["loss"] = parent.record["metrics"][name]["loss"]
             save_split_plots(run.folder / "plots", name, metrics[name], names)
         changes: dict[str, Any] = {}
         if smoothing:
-            metrics["sequence"] = {name: smoothing.score(*split, temperature, value) for name, split in splits.items()}
+            metrics["sequence"] = {name: smoothing.score(*split, calibration, value) for name, split in splits.items()}
             changes["smoothing"] = smoothing.describe(value, grid)
-        for file in (VALIDATION, TEST):
-            shutil.copyfile(parent.folder / file, run.folder / file)
     run.complete(
         **changes,
         metrics=metrics,
         parent=cfg.parent,
         parent_folder=os.path.relpath(parent.folder, run.folder),
         epochs=0,
-        calibration={"method": cfg.choices.calibration, "temperature": temperature},
+        calibration=calibration.to_dict(),
         **{key: parent.record[key] for key in ("best_epoch", "model", "pretraining", "data")},
     )

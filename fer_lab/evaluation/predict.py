@@ -1,14 +1,17 @@
 """Logits of a split, and their parquet file."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 from rich.progress import track
 
 from fer_lab.data.dataset import FaceSplit
+from fer_lab.evaluation.calibration import Calibration, as_calibration
 from fer_lab.models.folding import folded
 from fer_lab.models.network import Network
 
@@ -43,13 +46,35 @@ def of_network(network: Network) -> Callable[[np.ndarray], np.ndarray]:
     return logits_of
 
 
-def save_predictions(path: Path, split: FaceSplit, logits: np.ndarray, class_names: Sequence[str]) -> None:
-    """Write sample_id, label (its name), group (equal pixels) and logit_<class> columns."""
+def save_predictions(
+    path: Path,
+    split: FaceSplit,
+    logits: np.ndarray,
+    class_names: Sequence[str],
+    calibration: Calibration | float = 1.0,
+) -> None:
+    """Write sample_id, label and predicted (their names), group (equal pixels), logit_<class>, and votes_<class> where
+    there are votes. Logits are uncalibrated; `predicted` is the most probable class after calibration."""
     table = pd.DataFrame({"sample_id": split.ids.astype(str), "label": [class_names[k] for k in split.labels]})
+    table["predicted"] = _predicted(logits, class_names, calibration)
     table["group"] = split.groups.astype(str)
     for k, name in enumerate(class_names):
         table[f"logit_{name}"] = logits[:, k]
+    if split.votes is not None:
+        for k, name in enumerate(class_names):
+            table[f"votes_{name}"] = split.votes[:, k]
     table.to_parquet(path, index=False)
+
+
+def copy_predictions(source: Path, target: Path, class_names: Sequence[str], calibration: Calibration) -> None:
+    """The same predictions file under another calibration: only `predicted` may differ."""
+    table = pd.read_parquet(source)
+    logits = table[[f"logit_{name}" for name in class_names]].to_numpy()
+    before, after = (_predicted(logits, class_names, one) for one in (1.0, calibration))
+    if np.array_equal(table.get("predicted", before), after):
+        shutil.copyfile(source, target)
+    else:
+        table.assign(predicted=after).to_parquet(target, index=False)
 
 
 def load_predictions(path: Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -57,3 +82,14 @@ def load_predictions(path: Path, class_names: Sequence[str]) -> tuple[np.ndarray
     table = pd.read_parquet(path)
     logits = table[[f"logit_{name}" for name in class_names]].to_numpy(np.float32)
     return logits, table["label"].map({name: k for k, name in enumerate(class_names)}).to_numpy()
+
+
+def load_votes(path: Path, class_names: Sequence[str]) -> np.ndarray | None:
+    """Votes, float32 N×K, of a predictions file; None where it has none."""
+    columns = [f"votes_{name}" for name in class_names]
+    known = set(pq.read_schema(path).names)
+    return pd.read_parquet(path, columns=columns).to_numpy(np.float32) if known.issuperset(columns) else None
+
+
+def _predicted(logits: np.ndarray, class_names: Sequence[str], calibration: Calibration | float) -> np.ndarray:
+    return np.array(class_names, dtype=object)[as_calibration(calibration).log_probabilities(logits).argmax(1)]

@@ -8,6 +8,7 @@ import safetensors.torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.calibration import Calibration
 from fer_lab.evaluation.parent import weights_file
 from fer_lab.models.network import Network, build_network
 from fer_lab.results.record import read_record
@@ -20,7 +21,7 @@ class LoadedRun:
     Attributes:
         folder, cfg, record: as they lie there; weights: file of the network's weights, the parent's for a derived run.
         network: eval mode, best weights.
-        temperature: fitted on validation; class_names: order of the logits.
+        calibration: fitted on validation; class_names: order of the logits.
         channels: "grey" or "rgb"; native_size: faces are native_size × native_size uint8.
         crop_margin: share of the face box added around it when faces are cropped from photos.
     """
@@ -30,7 +31,7 @@ class LoadedRun:
     record: dict[str, Any]
     weights: Path
     network: Network
-    temperature: float
+    calibration: Calibration
     class_names: tuple[str, ...]
     channels: str
     native_size: int
@@ -66,7 +67,7 @@ def load_run(folder: str | Path) -> LoadedRun:
         record=record,
         weights=weights,
         network=network.eval(),
-        temperature=record["calibration"]["temperature"],
+        calibration=Calibration.from_dict(record["calibration"]),
         class_names=class_names,
         channels=record["data"]["channels"],
         native_size=record["data"]["size"],

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.metrics import f1_score
 
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.calibration import Calibration, as_calibration
 from fer_lab.evaluation.metrics import ece, reliability
 from fer_lab.evaluation.smoothing import smooth_sequences, smoother_factory
 
@@ -160,7 +160,7 @@ class SequenceSmoothing:
     """A smoother whose one value is chosen on validation: the lowest NLL over the frames of the sequences.
 
     The NLL gains by flicker removed and loses by lag added; it scores the probabilities themselves, which are what is
-    smoothed and what the LSI is made of, and the temperature is fitted by it too. Of equal values the one that smooths
+    smoothed and what the LSI is made of, and calibrations are fitted by it too. Of equal values the one that smooths
     least is taken (the largest α, the shortest window).
 
     Args:
@@ -183,26 +183,30 @@ class SequenceSmoothing:
         alpha, window_s = (value, 1.0) if self.method == "ema" else (1.0, value)
         return smoother_factory(self.method, alpha, self.script.fps, window_s, "smoothing")
 
-    def choose(self, logits: np.ndarray, labels: np.ndarray, temperature: float) -> tuple[float, list[dict[str, Any]]]:
+    def choose(
+        self, logits: np.ndarray, labels: np.ndarray, calibration: Calibration | float
+    ) -> tuple[float, list[dict[str, Any]]]:
         """The best value, and the scores of all (`score_sequences`), from validation logits.
 
         Args:
-            logits: float N×K; labels: int64 N; temperature: fitted on them.
+            logits: float N×K; labels: int64 N; calibration: fitted on them, or a temperature.
         """
         sequences = make_sequences(self.script, labels)
-        probabilities = _probabilities(logits, temperature)[sequences.faces]
+        probabilities = as_calibration(calibration).probabilities(logits)[sequences.faces]
         scores: list[dict[str, Any]] = [
             {self.name: value} | score_sequences(self._smooth(probabilities, value), sequences) for value in self.grid
         ]
         return min(scores, key=lambda entry: entry["nll"])[self.name], scores
 
-    def score(self, logits: np.ndarray, labels: np.ndarray, temperature: float, value: float) -> dict[str, Any]:
+    def score(
+        self, logits: np.ndarray, labels: np.ndarray, calibration: Calibration | float, value: float
+    ) -> dict[str, Any]:
         """What a record keeps of a split's sequences: the scores with smoothing, and without it as `_unsmoothed`.
 
         `seconds` is the length of all sequences together, `changes_per_minute` what the script itself changes.
         """
         sequences = make_sequences(self.script, labels)
-        probabilities = _probabilities(logits, temperature)[sequences.faces]
+        probabilities = as_calibration(calibration).probabilities(logits)[sequences.faces]
         plain = score_sequences(probabilities, sequences)
         return {
             "surrogate": True,
@@ -226,7 +230,3 @@ class SequenceSmoothing:
 
     def _smooth(self, probabilities: np.ndarray, value: float) -> np.ndarray:
         return smooth_sequences(self._factory(value), probabilities, self.script.fps)
-
-
-def _probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
-    return softmax(logits.astype(np.float64) / temperature, axis=1)

@@ -1,7 +1,7 @@
 """The one door to the test split (DESIGN.md, rule 9): it opens for what can no longer change.
 
 Checkpoint choice, calibration, thresholds and quantisation see training and validation only. Whoever wants to score the
-test split names the hashes of the files it will score and the temperature it will use; the door checks them against the
+test split names the hashes of the files it will score and the calibration it will use; the door checks them against the
 files as they are and notes the opening in the run's record. A row that is scored on another's logits comes through the
 same door: its parent's test logits are read only when everything it chooses is frozen.
 """
@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_lab.data.dataset import FaceData, FaceSplit
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.calibration import Calibration, as_calibration
 from fer_lab.evaluation.predict import load_predictions
 
 
@@ -24,13 +25,14 @@ class Frozen:
     """What is going to be scored.
 
     Attributes:
-        files: path -> sha256 as it was when everything was decided; temperature: fitted on validation.
+        files: path -> sha256 as it was when everything was decided.
+        calibration: fitted on validation; a temperature alone will do.
         chosen: what else was chosen on validation, by name, for example {"alpha": 0.3}.
     """
 
     files: Mapping[Path, str]
-    temperature: float
-    chosen: Mapping[str, float] = field(default_factory=dict)
+    calibration: Calibration | float
+    chosen: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def file_hash(path: Path) -> str:
@@ -86,7 +88,7 @@ def _open(frozen: Frozen, by: str, openings: MutableSequence[dict]) -> None:
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "by": by,
             "frozen": {
-                "temperature": frozen.temperature,
+                **as_calibration(frozen.calibration).frozen(),
                 **frozen.chosen,
                 **{path.name: digest for path, digest in frozen.files.items()},
             },

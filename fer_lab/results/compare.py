@@ -51,13 +51,16 @@ def read_answers(path: Path) -> Answers | None:
         return None
     classes = tuple(name.removeprefix("logit_") for name in table.column_names if name.startswith("logit_"))
     ids, labels, groups = (np.array(table[name].to_pylist()) for name in ("sample_id", "label", "group"))
-    logits = np.stack([table[f"logit_{name}"].to_numpy() for name in classes], axis=1)
     index = np.array([classes.index(label) for label in labels.tolist()], dtype=np.int64)
+    if "predicted" in table.column_names:  # calibration may change the most probable class
+        predicted = np.array([classes.index(name) for name in table["predicted"].to_pylist()], dtype=np.int64)
+    else:
+        predicted = np.stack([table[f"logit_{name}"].to_numpy() for name in classes], axis=1).argmax(1)
     order = np.argsort(ids, kind="stable")
     # numbered as they first appear, not by their names: kept predictions name groups otherwise, and draw the same
     _, first, group = np.unique(groups[order], return_index=True, return_inverse=True)
     number = np.argsort(np.argsort(first))[group]
-    return Answers(ids[order], index[order], logits.argmax(1)[order], number, classes)
+    return Answers(ids[order], index[order], predicted[order], number, classes)
 
 
 def compare(rows: Sequence[Row], baseline: str) -> dict[str, Comparison]:

@@ -50,7 +50,8 @@ def confused_faces(row: Row, pairs: list[Pair], cache: Path) -> dict[Pair, list[
     names = [name.removeprefix("logit_") for name in table.column_names if name.startswith("logit_")]
     logits = np.stack([table[f"logit_{name}"].to_numpy().astype(np.float64) for name in names], axis=1)
     confidence = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
-    answers = np.array(names)[logits.argmax(1)]
+    calibrated = "predicted" in table.column_names
+    answers = np.array(table["predicted"].to_pylist()) if calibrated else np.array(names)[logits.argmax(1)]
     labels, samples = np.array(table["label"].to_pylist()), table["sample_id"].to_pylist()
     found: dict[Pair, list[str]] = {}
     for true, predicted in pairs:
@@ -58,7 +59,7 @@ def confused_faces(row: Row, pairs: list[Pair], cache: Path) -> dict[Pair, list[
         first = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
         faces = [images[place[samples[i]]] for i in first if samples[i] in place]
         if faces:
-            found[true, predicted] = [_data_uri(face) for face in faces]
+            found[true, predicted] = [data_uri(face) for face in faces]
     return found
 
 
@@ -71,7 +72,7 @@ def _decoded(data_hash: str, cache: Path) -> Path | None:
     return None
 
 
-def _data_uri(face: np.ndarray) -> str:
+def data_uri(face: np.ndarray) -> str:
     """uint8 H×W×C as a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(face[..., 0] if face.shape[-1] == 1 else face).save(buffer, "PNG", optimize=True)

@@ -127,7 +127,8 @@ def _copy_config(source: Path, target: Path) -> None:
 
 
 def _copy_predictions(source: Path, target: Path) -> None:
-    """Groups as numbers, logits of a face in half precision unless its answer changes; equal input, equal bytes."""
+    """Groups as numbers, logits of a face in half precision unless its answer changes, answers where they are not
+    the largest logits; equal input, equal bytes."""
     table = pq.read_table(source)
     logits = [name for name in table.column_names if name.startswith("logit_")]
     full = np.stack([table[name].to_numpy() for name in logits], axis=1)
@@ -139,10 +140,14 @@ def _copy_predictions(source: Path, target: Path) -> None:
     if "group" in table.column_names:
         _, first, code = np.unique(np.array(table["group"].to_pylist()), return_index=True, return_inverse=True)
         columns["group"] = pa.array(first[code].astype(np.int32))  # the place of the group's first face
+    names = np.array([name.removeprefix("logit_") for name in logits])
+    if "predicted" in table.column_names and not np.array_equal(table["predicted"].to_pylist(), names[full.argmax(1)]):
+        columns["predicted"] = table["predicted"].cast(pa.string())  # calibration changes the most probable class
     columns |= {name: pa.array(kept[:, i]) for i, name in enumerate(logits)}
     encodings = {"sample_id": "DELTA_BYTE_ARRAY", **({"group": "DELTA_BINARY_PACKED"} if "group" in columns else {})}
     encodings |= dict.fromkeys(logits, "BYTE_STREAM_SPLIT")
+    words = [name for name in ("label", "predicted") if name in columns]
     pq.write_table(
-        pa.table(columns), target, compression="zstd", compression_level=19, use_dictionary=["label"],
+        pa.table(columns), target, compression="zstd", compression_level=19, use_dictionary=words,
         column_encoding=encodings, write_statistics=False, store_schema=False,
     )  # fmt: skip

@@ -54,6 +54,10 @@ def check_row(cfg: DictConfig) -> None:
     check_targets(cfg)
     if cfg.trainer.max_epochs < 1:
         raise FerLabError(f"{cfg.name}: trainer.max_epochs={cfg.trainer.max_epochs} must be at least 1.")
+    if cfg.target_precision is not None and not 0 < cfg.target_precision <= 1:
+        raise FerLabError(
+            f"{cfg.name}: target_precision={cfg.target_precision} must be above 0 and at most 1, or null."
+        )
     with warnings.catch_warnings():  # said again when it trains
         warnings.simplefilter("ignore")
         build(cfg.schedule, max_epochs=cfg.trainer.max_epochs)

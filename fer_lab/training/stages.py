@@ -20,7 +20,7 @@ from fer_lab.results.record import code_fingerprint, weights_hash
 from fer_lab.schema import deciding_part
 from fer_lab.training.schedule import Stage
 
-_AFTERWARDS = ("schedule", "calibration", "smoothing", "parent")
+_AFTERWARDS = ("schedule", "calibration", "target_precision", "smoothing", "parent")
 
 
 def stage_key(cfg: DictConfig, data_hash: str, stage: Stage, before: str) -> str:

@@ -24,7 +24,7 @@ def metadata() -> ModelMetadata:
         native_size=24,
         input_size=32,
         crop_margin=0.1,
-        temperature=1.7,
+        calibration={"method": "temperature", "temperature": 1.7},
         backbone="mobilenetv2_035",
         run_key="0123456789abcdef",
         experiment="test",

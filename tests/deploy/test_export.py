@@ -42,7 +42,7 @@ def test_files_know_the_run_and_int8_has_a_temperature_of_its_own(run: Path) -> 
     fp32, int8, torch = (Classifier.load(run / name) for name in ("export/model.onnx", "export/model_int8.onnx", "."))
     assert fp32.metadata == torch.metadata
     assert fp32.metadata.temperature == record["calibration"]["temperature"]
-    assert int8.metadata.temperature == entry["temperature"] != fp32.metadata.temperature
+    assert int8.metadata.temperature == entry["calibration"]["temperature"] != fp32.metadata.temperature
     assert fp32.metadata.experiment == "tiny"
 
 

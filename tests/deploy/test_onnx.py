@@ -63,7 +63,9 @@ def test_file_holds_no_path_of_the_machine_that_made_it(fp32_file: Path, int8_fi
 
 
 def test_probabilities_are_tempered_and_logits_are_not(graph, fp32_file, metadata, faces, tmp_path) -> None:
-    hot = Classifier.load(save(graph, replace(metadata, temperature=5.0), tmp_path / "hot.onnx"))
+    hot = Classifier.load(
+        save(graph, replace(metadata, calibration={"method": "temperature", "temperature": 5.0}), tmp_path / "hot.onnx")
+    )
     cool = Classifier.load(fp32_file)
     np.testing.assert_allclose(hot.logits(faces), cool.logits(faces), atol=1e-6)
     np.testing.assert_allclose(cool.probabilities(faces), softmax(cool.logits(faces) / 1.7, axis=1), atol=1e-6)

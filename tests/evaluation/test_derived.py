@@ -71,7 +71,7 @@ def test_a_calibration_row_fits_its_temperature_on_the_parent_s_validation_logit
     base, row = read(made, "base"), read(made, "calibrated")
     logits, labels = load_predictions(made / "base/seed0/validation_predictions.parquet", base["model"]["class_names"])
     assert base["calibration"]["temperature"] == 1
-    assert row["calibration"] == {"method": "temperature", "temperature": fit_temperature(logits, labels)}
+    assert row["calibration"] == fit_temperature(logits, labels).to_dict()
     assert row["status"] == "completed"
     assert (row["parent"], row["parent_key"]) == ("base", base["key"])
     assert row["key"] != base["key"]
@@ -122,6 +122,7 @@ def test_the_test_logits_are_opened_for_what_is_frozen_and_counted(made: Path) -
     assert opening["by"] == "train"
     assert opening["frozen"] == {
         "temperature": row["calibration"]["temperature"],
+        "abstain_below": row["metrics"]["validation"]["selective"]["threshold"],
         "alpha": row["smoothing"]["alpha"],
         "validation_predictions.parquet": file_hash(base / "validation_predictions.parquet"),
         "model.safetensors": file_hash(base / "model.safetensors"),
@@ -191,7 +192,7 @@ def test_a_parent_that_was_changed_makes_the_row_stale_and_says_so(chain: Path, 
         load_run(chain / "smoothed" / "seed0")
     record = train(tiny(*SHORT, *EMA, "rerun=always"))
     assert record["parent_key"] == read(chain, "calibrated")["key"]
-    assert load_run(chain / "smoothed" / "seed0").temperature == record["calibration"]["temperature"]
+    assert load_run(chain / "smoothed" / "seed0").calibration.temperature == record["calibration"]["temperature"]
 
 
 def test_a_parent_trained_again_with_an_equal_key_is_noticed_by_its_logits(chain: Path, tiny: Callable) -> None:
@@ -307,7 +308,7 @@ def test_a_derived_run_ships_the_parent_s_network_with_its_own_temperature(chain
     record = read(chain, "smoothed")
     run = load_run(folder)
     assert run.weights == chain / "base" / "seed0" / "model.safetensors"
-    assert run.temperature == record["calibration"]["temperature"] != 1
+    assert run.calibration.temperature == record["calibration"]["temperature"] != 1
     exported = export(compose("export", [f"run={folder}", "export=fp32"]))
     assert exported["run_key"] == record["key"]
     scores = evaluate(compose("evaluate", [f"run={folder}"]))["files"]

@@ -77,11 +77,11 @@ def test_temperature_finds_the_scale_that_spoiled_calibrated_logits(scale: float
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(4000, 5)) * 2
     labels = (softmax(logits).cumsum(1) > rng.random((4000, 1))).argmax(1)
-    temperature = fit_temperature(logits * scale, labels)
+    temperature = fit_temperature(logits * scale, labels).temperature
     assert temperature == pytest.approx(scale, rel=0.12)
     spoiled = compute_metrics(logits * scale, labels, EMOTIONS[:5], temperature)
     assert spoiled["nll"] <= spoiled["nll_uncalibrated"] + 1e-9
-    assert no_calibration(logits, labels) == 1.0
+    assert no_calibration(logits, labels).temperature == 1.0
 
 
 def test_a_loaded_run_predicts_what_it_recorded(tiny_run: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_loaded_run_predicts_what_it_recorded(tiny_run: Path) -> None:
     recorded, labels = load_predictions(tiny_run / "validation_predictions.parquet", run.class_names)
     np.testing.assert_array_equal(labels, validation.labels)
     np.testing.assert_allclose(logits, recorded, atol=1e-5)
-    assert fit_temperature(recorded, labels) == pytest.approx(run.temperature)
+    assert fit_temperature(recorded, labels) == run.calibration
 
 
 def test_runs_that_cannot_be_loaded(tmp_path: Path, tiny_run: Path) -> None:

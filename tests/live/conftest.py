@@ -38,7 +38,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     metadata = ModelMetadata(
-        EMOTIONS, "grey", 48, 48, 0.0, 1.0, "none", "0" * 16, "brightness", "none", "generated, public domain"
+        EMOTIONS,
+        "grey",
+        48,
+        48,
+        0.0,
+        {"temperature": 1.0},
+        "none",
+        "0" * 16,
+        "brightness",
+        "none",
+        "generated, public domain",
     )
     helper.set_model_props(made, {KEY: metadata.to_json()})
     onnx.save(made, path)

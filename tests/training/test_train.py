@@ -58,7 +58,7 @@ def test_the_record_of_a_run(tiny_run: Path) -> None:
         assert list(table.columns[:3]) == ["sample_id", "label", "group"]
     assert record["metrics"]["train"]["loss"] > 0
     assert len(record["test_openings"]) == 1
-    assert list(record["test_openings"][0]["frozen"]) == ["temperature", "model.safetensors"]
+    assert list(record["test_openings"][0]["frozen"]) == ["temperature", "abstain_below", "model.safetensors"]
     assert {"train", "evaluate"} <= set(record["timings_s"])
     history = pd.read_csv(tiny_run / "history.csv")
     assert history["epoch"].tolist() == [0, 1]

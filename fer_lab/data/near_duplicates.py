@@ -1,9 +1,9 @@
 """Near-duplicates: the same photograph cropped, scaled, compressed, lit or watermarked otherwise, found by its hash.
 
 The hash is imagehash's pHash: 32×32 grey, DCT, its 8×8 lowest frequencies against their median. Of 60 pairs of
-FER2013's 34,036 distinct faces, looked at for each distance, 60 showed the same photograph at distance 2, 60 at distance
-4, 52 at distance 6 and 22 at distance 8 (distances are even: half the bits are set); with a dHash of as many bits 25 at
-distance 4. Hence :data:`NEAR`. Mirrored copies are not found.
+FER2013's 34,036 distinct faces, looked at for each distance, 60 showed one photograph at distance 2, 60 at 4, 52 at
+6 and 22 at 8 (distances are even: half the bits are set); with a dHash of as many bits 25 at 4. Hence :data:`NEAR`.
+Mirrored copies are not found.
 """
 
 import hashlib

@@ -17,26 +17,25 @@ def tilt(eyes: np.ndarray) -> float:
 
 
 def crop_aligned(
-    image: np.ndarray, boxes: np.ndarray, eyes: np.ndarray | None, margin: float, size: int, channels: Channels
+    image: np.ndarray, boxes: np.ndarray, eyes: np.ndarray, margin: float, size: int, channels: Channels
 ) -> np.ndarray:
     """Crop every box of a picture, turned around the box's centre until the eyes are level.
 
     Args:
         image: uint8 H×W×3, BGR.
         boxes: float N×4 of x, y, width, height in pixels; they may reach over the border.
-        eyes: float N×2×2, x and y of two eyes each; None crops without turning.
+        eyes: float N×2×2, x and y of two eyes each (`Detector.eyes`); a face whose eyes are NaN is not turned.
         margin, size, channels: as in :func:`fer_lab.faces.crop.crop_faces`.
 
     Returns:
         uint8 N×size×size×C, C-contiguous; outside the picture its border is repeated.
     """
-    if eyes is None or not len(boxes):
-        return crop_faces(image, boxes, margin, size, channels)
-    faces = []
-    for box, pair in zip(boxes, eyes, strict=True):
-        turned, its_box = _turned(image, np.asarray(box, float), tilt(pair), margin)
-        faces.append(crop_faces(turned, its_box[None], margin, size, channels))
-    return np.concatenate(faces)
+    faces = crop_faces(image, boxes, margin, size, channels)
+    for face, box, pair in zip(faces, boxes, eyes, strict=True):
+        if np.isfinite(pair).all():
+            turned, its_box = _turned(image, np.asarray(box, float), tilt(pair), margin)
+            face[...] = crop_faces(turned, its_box[None], margin, size, channels)[0]
+    return faces
 
 
 def _turned(image: np.ndarray, box: np.ndarray, degrees: float, margin: float) -> tuple[np.ndarray, np.ndarray]:

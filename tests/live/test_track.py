@@ -57,3 +57,66 @@ def test_six_people_in_their_seats_are_six_faces_although_one_in_five_is_missed(
         here = rng.random(6) < 0.8
         numbers |= set(tracker.update((seats + rng.normal(0, 2, seats.shape))[here], frame / fps).tolist())
     assert len(numbers) <= 7
+
+
+def walk(*people: tuple[float, float, float, float], frames: int, side: float = 60, noise: float = 1.5) -> np.ndarray:
+    """Boxes float frames×people×4 of people at (x, y) who move (a, b) pixels a frame, found to within some noise."""
+    rng = np.random.default_rng(0)
+    start, step = np.array([p[:2] for p in people], float), np.array([p[2:] for p in people], float)
+    places = start + np.arange(frames)[:, None, None] * step
+    return np.concatenate([places, np.full_like(places, side)], axis=2) + rng.normal(0, noise, (*places.shape[:2], 4))
+
+
+def test_a_walker_is_the_same_after_an_occlusion_of_ten_frames():
+    path = walk((0, 0, 4, 1), frames=60)
+    tracker = Tracker()
+    hidden = range(30, 40)  # 40 pixels, two thirds of the face, are walked unseen
+    numbers = {
+        int(n) for frame in range(60) for n in tracker.update(path[frame][: 0 if frame in hidden else 1], frame / 25)
+    }
+    assert numbers == {0}
+
+
+def test_two_who_cross_keep_their_numbers_although_one_hides_the_other():
+    path = walk((0, 100, 5, 0), (300, 104, -5, 0), frames=61)
+    tracker, numbers = Tracker(), []
+    for frame, boxes in enumerate(path):
+        covered = iou(boxes[:1], boxes[1:])[0, 0] > 0.3  # then a detector reports only the one in front
+        numbers.append(tracker.update(boxes[:1] if covered else boxes, frame / 25).tolist())
+    assert any(len(found) == 1 for found in numbers)
+    assert all(found == [0, 1][: len(found)] for found in numbers)
+
+
+def test_between_detections_a_walker_is_where_the_filter_says():
+    path = walk((0, 0, 4, 1), frames=50, noise=0.5)
+    tracker = Tracker()
+    far = []
+    for frame, boxes in enumerate(path):
+        if frame % 5 == 0:
+            tracker.update(boxes, frame / 25)
+            continue
+        ids, predicted = tracker.predict(frame / 25)
+        assert ids.tolist() == [0]
+        if frame > 10:
+            far.append(np.abs(predicted - boxes).max())
+    assert max(far) < 6  # a tenth of the face
+    assert iou(predicted, path[-1])[0, 0] > 0.8
+
+
+def test_who_was_missed_by_the_last_detection_is_not_predicted():
+    tracker = Tracker()
+    tracker.update(boxes((0, 0), (50, 0)), 0.0)
+    tracker.update(boxes((50, 0)), 0.1)
+    assert tracker.predict(0.2)[0].tolist() == [1]
+    assert tracker.predict(0.3)[0].tolist() == [1]
+    tracker.update(boxes(), 0.4)
+    assert tracker.predict(0.5)[0].tolist() == []
+    assert tracker.predict(1.2)[0].tolist() == []
+    assert Tracker().predict(0.0)[1].shape == (0, 4)
+
+
+def test_how_often_a_face_was_found_tells_a_person_from_a_flicker():
+    tracker = Tracker()
+    for frame in range(3):
+        tracker.update(boxes((0, 0), *([(50, 0)] if frame == 1 else [])), frame / 10)
+    assert dict(zip(tracker.ids.tolist(), tracker.found.tolist(), strict=True)) == {0: 3, 1: 1}

@@ -54,7 +54,7 @@ class Tracker:
         return ids
 
     def predict(self, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers (int64 N) and boxes (float N×4), at a moment without detection, of the faces found by the last one."""
+        """Numbers (int64 N) and boxes (float N×4) at a moment without detection, of the faces it last found."""
         self._advance(seconds)
         here = self.seen == self.detected
         return self.ids[here], self._boxes()[here]

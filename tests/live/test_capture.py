@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_lab.errors import FerLabError
-from fer_lab.live.capture import Source, open_source
+from fer_lab.live.capture import Source, open_source, paced
 
 
 def opened(source: object) -> Source:
@@ -43,20 +43,22 @@ def test_a_broken_picture_is_named(pictures):
         list(opened(pictures).frames)
 
 
+class Camera:
+    """Gives some frames, then none; stands in for hardware."""
+
+    def __init__(self, frames: int) -> None:
+        self.left, self.released = frames, False
+
+    def read(self):
+        self.left -= 1
+        return self.left >= 0, np.zeros((8, 8, 3), np.uint8)
+
+    def release(self):
+        self.released = True
+
+
 def test_a_camera_that_is_unplugged_ends_the_run(monkeypatch):
-    class Camera:
-        """Gives three frames, then none; stands in for hardware."""
-
-        left, released = 3, False
-
-        def read(self):
-            self.left -= 1
-            return self.left >= 0, np.zeros((8, 8, 3), np.uint8)
-
-        def release(self):
-            self.released = True
-
-    camera = Camera()
+    camera = Camera(3)
     monkeypatch.setattr(cv2, "VideoCapture", lambda index: camera if index == 0 else None)
     source = opened("0")
     times = [seconds for seconds, _ in source.frames]
@@ -64,6 +66,44 @@ def test_a_camera_that_is_unplugged_ends_the_run(monkeypatch):
     assert times == sorted(times)
     assert times[0] >= 0
     assert camera.released
+
+
+@pytest.fixture
+def clock(monkeypatch) -> list[float]:
+    """Time that passes only while somebody waits; the pauses."""
+    pauses: list[float] = []
+    monkeypatch.setattr("fer_lab.live.capture.time.monotonic", lambda: sum(pauses))
+    return pauses
+
+
+def test_a_lost_camera_is_asked_for_again_less_and_less_often(monkeypatch, clock):
+    cameras = [Camera(2), Camera(0), Camera(0), Camera(1), *(Camera(0) for _ in range(20))]
+    waiting = iter(cameras)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda index: next(waiting))
+    source = open_source("0", 25, 6, 1, reconnect_s=10, wait=clock.append)
+    assert [seconds for seconds, _ in source.frames] == [0, 0, 0.5 + 1 + 2]
+    assert clock == [0.5, 1, 2, 0.5, 1, 2, 4, 2.5]  # 10 seconds without a frame, then it gives up
+    assert sum(camera.released for camera in cameras) == 9
+
+
+def test_a_stopped_run_does_not_wait_for_its_camera(monkeypatch, clock):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda index: Camera(1))
+    source = open_source("0", 25, 6, 1, reconnect_s=1e9, wait=lambda pause: clock.append(pause) or len(clock) == 3)
+    assert len(list(source.frames)) == 3
+
+
+def test_a_camera_that_never_gave_a_frame_is_refused_at_once(monkeypatch, clock):
+    monkeypatch.setattr(cv2, "VideoCapture", lambda index: Camera(0))
+    with pytest.raises(FerLabError, match="source=0: OpenCV gets no frame from this camera"):
+        open_source("0", 25, 6, 1, reconnect_s=10, wait=clock.append)
+    assert clock == []
+
+
+def test_paced_frames_come_at_their_times(clock):
+    image = np.zeros((1, 1, 3), np.uint8)
+    frames = paced(iter([(0.0, image), (0.5, image), (2.0, image)]), clock.append)
+    assert [sum(clock) for _ in frames] == [0, 0.5, 2]
+    assert len(list(paced(iter([(0.0, image), (0.5, image)]), lambda pause: True))) == 1
 
 
 def test_drawn_faces():

@@ -1,6 +1,7 @@
 """A run's folder and its record.json: its key, whether it is done or resumable, and what it measured."""
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -41,7 +42,7 @@ _PACKAGES = (
 #: What decides a trained network, and what is fitted and scored on its logits.
 _CODE = (
     "labels.py", "faces", "data", "models", "training", "evaluation/calibration.py", "evaluation/metrics.py",
-    "evaluation/sequences.py", "evaluation/smoothing.py",
+    "evaluation/decision.py", "evaluation/selective.py", "evaluation/sequences.py", "evaluation/smoothing.py",
 )  # fmt: skip
 
 
@@ -228,8 +229,10 @@ def _git() -> dict[str, Any]:
     return {"commit": ask[0], "dirty": bool(ask[1])}
 
 
+@functools.cache
 def code_fingerprint() -> str:
-    """16 hex digits over the syntax trees, without docstrings, of everything that decides a trained network."""
+    """16 hex digits over the syntax trees, without docstrings, of everything that decides a trained network; of the
+    code as it was when first asked, as that is what runs."""
     root = Path(fer_lab.__file__).resolve().parent
     digest = hashlib.sha256()
     for part in _CODE:

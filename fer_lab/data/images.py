@@ -22,6 +22,8 @@ Fit = Literal["crop", "pad"]
 #: side, other files of that size are refused.
 MAX_PIXELS = 64_000_000
 MID_GREY = 128
+#: Pillow's readers that are used: pixels with a signature of their own. EPS, PDF or WMF would start other programs.
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "PSD", "SGI")
 _REMEDY = "replace or remove it, or use data.on_corrupt=skip"
 
 
@@ -44,7 +46,7 @@ def read_image(file: Path | bytes, where: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd files; what matters is raised
-            with Image.open(io.BytesIO(encoded)) as image:
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
                 return _decode(image, where)
     except FerLabError:
         raise
@@ -61,7 +63,7 @@ def is_image(path: Path) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            Image.open(path).close()
+            Image.open(path, formats=FORMATS).close()
     except UnidentifiedImageError:
         return False
     except Exception:
@@ -111,7 +113,7 @@ def _bytes_of(path: Path, where: str) -> bytes:
 
 def _decode(image: Image.Image, where: str) -> np.ndarray:
     pixels = image.width * image.height
-    if pixels > MAX_PIXELS and image.format == "JPEG":
+    if pixels > MAX_PIXELS and image.format in ("JPEG", "MPO"):
         share = (MAX_PIXELS / pixels) ** 0.5 / 2  # draft keeps at least the size asked for, at most twice of it
         image.draft(None, (round(image.width * share), round(image.height * share)))
         pixels = image.width * image.height

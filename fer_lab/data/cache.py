@@ -1,9 +1,16 @@
 """Decode once: a uint8 array for each split on disk, memory-mapped, found again by the source's content.
 
-`<cache>/<source>-<content key>/` holds
-`<split>.u8` (raw N×H×W×C), `<split>.parquet` (sample_id, label, group: equal pixels have equal groups) and `meta.json`.
-It is built in a folder of its own and renamed, so a killed build leaves nothing that could be taken for a whole one.
-Each split is a file of its own, so that reading training faces never opens the test faces.
+`<cache>/<source>-<content key>/` holds, of the faces that the source's selection leaves,
+
+- `<split>.u8`: raw pixels, N×H×W×C;
+- `<split>.parquet`: sample_id, label, group (uint64, equal for equal pixels), brightness (float32, mean pixel),
+  copy_in_train (bool), the source's columns, and votes_<class> (float32) where it has raters;
+- `split.parquet`: sample_id and split of all, and `meta.json`.
+
+Neither a build nor a run holds the faces in memory: they are decoded into one file, the table alone is arranged, and
+each split is copied out of that file in chunks (so a build needs the space twice). It is built in a folder of its own
+and renamed, so a killed build leaves nothing that could be taken for a whole one. Each split is a file of its own, so
+that reading training faces never opens the test faces.
 """
 
 import hashlib
@@ -11,25 +18,41 @@ import json
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from filelock import FileLock
 from rich.progress import track
 
-from fer_lab.data.source import SPLITS, Skipped, Source
-from fer_lab.errors import FerLabError
+from fer_lab.data.near_duplicates import clusters, perceptual_hash
+from fer_lab.data.source import SPLITS, Face, Skipped, Source
+from fer_lab.errors import FerLabError, LeftOut
 from fer_lab.labels import index_of
 
-_VERSION = 2
+SPLIT_FILE = "split.parquet"
+VOTES = "votes_"
+_VERSION = 3
+_ROWS = 10_000  # in memory at a time
+_TYPES = {
+    "sample_id": pa.string(),
+    "label": pa.int64(),
+    "group": pa.uint64(),
+    "split": pa.string(),
+    "brightness": pa.float32(),
+}
+_GROUPS = {"group": "faces with copies", "subject": "subjects"}
 
 
 def open_cache(source: Source, cache_dir: Path) -> tuple[Path, dict]:
     """Folder and meta of the decoded source; built first where it is absent, truncated or stale.
 
     Raises:
-        FerLabError: a face is unreadable (and `on_corrupt` is stop), an id stands twice, or a class is empty in train.
+        FerLabError: a face is unreadable (and `on_corrupt` is stop), an id stands twice, a class is empty in train, or
+            the source's selection cannot be made.
     """
     cache_dir.mkdir(parents=True, exist_ok=True)
     remembered = cache_dir / "known" / source.stat_key()
@@ -69,62 +92,131 @@ def _build(source: Source, folder: Path) -> dict:
 
 
 def _write(source: Source, folder: Path) -> dict:
-    rows: dict[str, list[tuple[str, int, str]]] = {split: [] for split in SPLITS}
+    """Decode everything into one file and one table, arrange the table, and copy each split's faces to its own file."""
     skipped = Skipped()
+    decoded = folder / "decoded.u8"
+    table = _decode(source, decoded, skipped)
+    if skipped.count:
+        listed = "; ".join(skipped.sentences[:3])
+        warnings.warn(f"{source.name}: {skipped.in_words()}: {listed}", stacklevel=2)
+    if not len(table):
+        raise FerLabError(f"{source.name}: there is no face; correct data.path.")
+    twice = table["sample_id"].duplicated()
+    if twice.any():
+        raise FerLabError(
+            f"{source.name}: the sample '{table['sample_id'][twice].iloc[0]}' stands twice; ids must be unique."
+        )
+    shape = (len(table), source.size, source.size, source.channels)
+    faces = np.memmap(decoded, np.uint8, "r", shape=shape)
+    table, arranged = source.arrange(table, source.class_names, lambda: _near_duplicates(faces))
+    if arranged["method"].startswith("official") and any(arranged["divided_groups"].values()):
+        divided = " and ".join(f"{n} {_GROUPS[name]}" for name, n in arranged["divided_groups"].items() if n)
+        warnings.warn(
+            f"{source.name}: {divided} on two sides of its own split; data.dedup and data.fractions are remedies",
+            stacklevel=2,
+        )
+    meta = _describe(source, folder, table, faces, skipped) | {"split": arranged}
+    table[["sample_id", "split"]].to_parquet(folder / SPLIT_FILE, index=False)
+    decoded.unlink()
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+    return meta
+
+
+def _decode(source: Source, path: Path, skipped: Skipped) -> pd.DataFrame:
+    """Write the pixels of every face to a file, in the source's order, and return what else is known of them.
+
+    Returns:
+        A row a face: sample_id, label, group, split, brightness, the source's columns, votes_<class> with votes.
+    """
     shape = (source.size, source.size, source.channels)
-    handles: dict[str, IO[bytes]] = {split: (folder / f"{split}.u8").open("wb") for split in SPLITS}
-    try:
+    parts: list[pa.Table] = []
+    rows: list[dict[str, Any]] = []
+    with path.open("wb") as handle:
         for face in track(source.read(), f"Decoding {source.name}", total=source.expected(), transient=True):
             if isinstance(face, FerLabError):
-                if source.on_corrupt == "stop":
+                if source.on_corrupt == "stop" and not isinstance(face, LeftOut):
                     raise face
                 skipped.add(face)
                 continue
             if face.image.shape != shape:
                 raise FerLabError(f"{face.where}: the face is {face.image.shape}, {source.name} has {shape}.")
             pixels = face.image.tobytes()
-            handles[face.split].write(pixels)
-            group = hashlib.blake2b(pixels, digest_size=8).hexdigest()
-            rows[face.split].append((face.sample_id, index_of(face.emotion, source.class_names), group))
-    finally:
-        for handle in handles.values():
-            handle.close()
-    if skipped.count:
-        listed = "; ".join(skipped.sentences[:3])
-        warnings.warn(f"{source.name}: {skipped.count} unreadable faces skipped: {listed}", stacklevel=2)
-    meta = _describe(source, folder, rows, skipped)
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
-    return meta
+            handle.write(pixels)
+            rows.append(_row(face, pixels, source.class_names))
+            if len(rows) == _ROWS:  # Arrow's columns take a tenth of the memory of these dictionaries
+                parts.append(_columns(source, rows))
+                rows = []
+    parts.append(_columns(source, rows))
+    try:
+        return pa.concat_tables(parts, promote_options="permissive").to_pandas()
+    except pa.ArrowException as error:
+        raise FerLabError(f"{source.name}: a column has text in some faces and numbers in others ({error}).") from error
 
 
-def _describe(source: Source, folder: Path, rows: dict[str, list[tuple[str, int, str]]], skipped: Skipped) -> dict:
-    """Write the label tables, check that no class is empty, and hash all of it into the data manifest's hash."""
+def _columns(source: Source, rows: list[dict[str, Any]]) -> pa.Table:
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {}
+    for name in names:
+        kind = pa.float32() if name.startswith(VOTES) else _TYPES.get(name)
+        try:
+            columns[name] = pa.array([row.get(name) for row in rows], kind)
+        except pa.ArrowException as error:
+            raise FerLabError(
+                f"{source.name}: the column '{name}' has text and numbers; make it one ({error})."
+            ) from error
+    return pa.table(columns)
+
+
+def _row(face: Face, pixels: bytes, class_names: Sequence[str]) -> dict[str, Any]:
+    if face.split not in (*SPLITS, ""):
+        raise FerLabError(f"{face.where}: the split '{face.split}' is unknown; it must be one of {', '.join(SPLITS)}.")
+    if taken := sorted({*face.columns} & {*_TYPES, "copy_in_train"}):
+        raise FerLabError(f"{face.where}: the column '{taken[0]}' is the cache's own; give it another name.")
+    row = {
+        "sample_id": face.sample_id,
+        "label": index_of(face.emotion, class_names),
+        "group": int.from_bytes(hashlib.blake2b(pixels, digest_size=8).digest()),
+        "split": face.split,
+        "brightness": np.float32(face.image.mean()),
+        **face.columns,
+    }
+    if face.votes is not None:
+        row |= {f"{VOTES}{name}": vote for name, vote in zip(class_names, face.votes, strict=True)}
+    return row
+
+
+def _near_duplicates(faces: np.ndarray) -> np.ndarray:
+    """int64 N, equal for near-duplicates among faces uint8 N×H×W×C."""
+    shown = track(faces, "Looking for near-duplicates", transient=True)
+    return clusters(np.fromiter((perceptual_hash(face) for face in shown), np.uint64, len(faces)))
+
+
+def _describe(source: Source, folder: Path, table: pd.DataFrame, faces: np.ndarray, skipped: Skipped) -> dict:
+    """Write each split's faces and table, check that no class is empty, and hash all of it: the data manifest."""
     digest = hashlib.sha256(json.dumps([source.class_names, source.size, source.channels]).encode())
+    votes = [name for name in table if name.startswith(VOTES)]
     counts: dict[str, dict[str, int]] = {}
     table_bytes = {}
     for split in SPLITS:
-        table = pd.DataFrame(rows[split], columns=["sample_id", "label", "group"])
-        table = table.astype({"sample_id": "str", "label": "int64", "group": "str"})
-        if table["sample_id"].duplicated().any():
-            twice = table["sample_id"][table["sample_id"].duplicated()].iloc[0]
-            raise FerLabError(f"{source.name}: the sample '{twice}' stands twice in {split}; ids must be unique.")
-        numbers = table["label"].value_counts()
+        part = table[table["split"] == split].drop(columns="split")
+        numbers = part["label"].value_counts()
         counts[split] = {name: int(numbers.get(k, 0)) for k, name in enumerate(source.class_names)}
-        empty = [name for name, count in counts[split].items() if not count]
-        if empty and split == "train":
-            raise FerLabError(
-                f"{source.name}: the class '{empty[0]}' has no training face; add some, or drop the class."
-            )
-        if empty:
-            warnings.warn(
-                f"{source.name}: no face of class {', '.join(empty)} in {split}: left out of its macro means",
-                stacklevel=4,
-            )
-        table.to_parquet(folder / f"{split}.parquet", index=False)
+        _check_classes(source.name, split, counts[split])
+        part.to_parquet(folder / f"{split}.parquet", index=False)
         table_bytes[split] = (folder / f"{split}.parquet").stat().st_size
-        digest.update("\n".join(f"{i} {k}" for i, k, _ in rows[split]).encode())
-        with (folder / f"{split}.u8").open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
+        for first in range(0, len(part), _ROWS):
+            some = part.iloc[first : first + _ROWS]
+            lines = (f"{i} {k}" for i, k in zip(some["sample_id"], some["label"], strict=True))
+            digest.update(("\n" * (first > 0) + "\n".join(lines)).encode())
+        all_pixels = hashlib.sha256()
+        with (folder / f"{split}.u8").open("wb") as handle:
+            for first in range(0, len(part), _ROWS):
+                pixels = faces[part.index[first : first + _ROWS]].tobytes()
+                handle.write(pixels)
+                all_pixels.update(pixels)
+        digest.update(all_pixels.digest())
+        if votes:
+            digest.update(part[votes].to_numpy(np.float32).tobytes())
     return {
         "version": _VERSION,
         "name": source.name,
@@ -134,8 +226,20 @@ def _describe(source: Source, folder: Path, rows: dict[str, list[tuple[str, int,
         "size": source.size,
         "channels": source.channels,
         "crop_margin": source.crop_margin,
-        "faces": {split: len(rows[split]) for split in SPLITS},
+        "faces": {split: sum(counts[split].values()) for split in SPLITS},
         "counts": counts,
+        "votes": bool(votes),
         "table_bytes": table_bytes,
-        "skipped": {"count": skipped.count, "first": skipped.sentences},
+        "skipped": {"count": skipped.count, "reasons": skipped.reasons, "first": skipped.sentences},
+        "notes": source.notes(),
     }
+
+
+def _check_classes(source: str, split: str, counts: dict[str, int]) -> None:
+    empty = [name for name, count in counts.items() if not count]
+    if empty and split == "train":
+        raise FerLabError(f"{source}: the class '{empty[0]}' has no training face; add some, or drop the class.")
+    if empty:
+        warnings.warn(
+            f"{source}: no face of class {', '.join(empty)} in {split}: left out of its macro means", stacklevel=5
+        )

@@ -4,6 +4,7 @@ Everything random is derived from (seed, epoch, sample id): a run that was kille
 one would have seen, whatever the number of workers.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig
+from pandas.api.extensions import ExtensionArray
 from torch.utils.data import Dataset, Sampler
 
 from fer_lab.data.augment import Augmenter
-from fer_lab.data.cache import open_cache
+from fer_lab.data.cache import SPLIT_FILE, VOTES, open_cache
 from fer_lab.data.source import Source
 from fer_lab.errors import FerLabError
 from fer_lab.schema import build
@@ -27,15 +29,18 @@ class FaceSplit:
     """One split, memory-mapped.
 
     Attributes:
-        images: uint8 N×H×W×C; labels: int64 N, indices into the data's class_names; ids: str N.
-        groups: str N, equal for faces with equal pixels.
+        images: uint8 N×H×W×C; labels: int64 N, indices into the data's class_names.
+        ids: str N, kept by Arrow: a list or array of a million Python strings would take five times the memory, in
+            every loader process.
+        groups: uint64 N, equal for faces with equal pixels.
         votes: float32 N×K, shares of the raters' votes; None for a source without raters.
-        columns: arrays of N by name: brightness (mean pixel, 0-255), and those the source gives, such as subject.
+        columns: arrays of N by name: brightness (float32, mean pixel, 0-255), copy_in_train (bool: a face of validation
+            or test whose pixels stand in training), and those the source gives, such as subject.
     """
 
     images: np.ndarray
     labels: np.ndarray
-    ids: np.ndarray
+    ids: ExtensionArray | np.ndarray
     groups: np.ndarray
     votes: np.ndarray | None = None
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -69,12 +74,20 @@ class FaceData:
         shape = (len(table), self.size, self.size, self.channels)
         file = self.folder / f"{name}.u8"
         images = np.memmap(file, np.uint8, "r", shape=shape) if len(table) else np.empty(shape, np.uint8)
-        ids, groups = (table[name].to_numpy(dtype=object) for name in ("sample_id", "group"))
-        return FaceSplit(images, table["label"].to_numpy(copy=True), ids, groups)
+        votes = table[[f"{VOTES}{k}" for k in self.class_names]].to_numpy(np.float32) if self.meta["votes"] else None
+        known = ("sample_id", "label", "group")
+        columns = {k: table[k].to_numpy() for k in table if k not in known and not k.startswith(VOTES)}
+        labels, groups = (table[k].to_numpy(copy=True) for k in ("label", "group"))
+        return FaceSplit(images, labels, table["sample_id"].array, groups, votes, columns)
+
+    def save_split(self, folder: Path) -> None:
+        """Write split.parquet (sample_id, split) of all faces into a run's folder, for `data.split_file`."""
+        shutil.copyfile(self.folder / SPLIT_FILE, folder / SPLIT_FILE)
 
     def describe(self) -> dict[str, Any]:
         """What the record keeps of the data."""
-        kept = {key: self.meta[key] for key in ("name", "hash", "licence", "size", "faces", "counts", "skipped")}
+        keys = ("name", "hash", "licence", "size", "faces", "counts", "skipped", "split")
+        kept = {key: self.meta[key] for key in keys}
         return {**kept, "channels": "grey" if self.channels == 1 else "rgb", "crop_margin": self.meta["crop_margin"]}
 
     def counts(self, split: str) -> np.ndarray:
@@ -111,11 +124,17 @@ class Views:
 class FaceDataset(Dataset):
     """Batches by keys (epoch, index); fetches a whole batch at a time.
 
-    A batch is `{"faces": uint8 B×H×W×C, "target": int64 B, "index": int64 B}`.
+    A batch is `{"faces": uint8 B×H×W×C, "target": int64 B or float32 B×K, "index": int64 B}`.
+
+    Args:
+        targets: int64 N or float32 N×K instead of the split's labels.
     """
 
-    def __init__(self, split: FaceSplit, augmenter: Augmenter | None, views: Views) -> None:
+    def __init__(
+        self, split: FaceSplit, augmenter: Augmenter | None, views: Views, targets: np.ndarray | None = None
+    ) -> None:
         self.split, self.augmenter, self.views = split, augmenter, views
+        self.targets = split.labels if targets is None else targets
 
     def __len__(self) -> int:
         return len(self.split)
@@ -127,23 +146,25 @@ class FaceDataset(Dataset):
             epoch = keys[0][0]
             views = self.views.number(epoch, index) if self.views.count else np.zeros_like(index)
             names = (self.views.key(epoch, view, self.split.ids[i]) for view, i in zip(views, index, strict=True))
-            faces = np.stack([self.augmenter(face, name) for face, name in zip(faces, names, strict=True)])
-        return _batch("faces", torch.from_numpy(faces), self.split.labels, index)
+            wanted = zip(faces, names, self.split.labels[index], strict=True)
+            faces = np.stack([self.augmenter(face, name, label) for face, name, label in wanted])
+        return _batch("faces", torch.from_numpy(faces), self.targets, index)
 
 
 class FeatureDataset(Dataset):
     """Like :class:`FaceDataset`, but of what a frozen prefix made of each view; "features" instead of "faces".
 
     Args:
-        views_of: an array N×… for each view, channels last; labels: int64 N; views: which one an epoch shows.
+        views_of: an array N×… for each view, channels last; targets: int64 N or float32 N×K; views: which one an epoch
+            shows.
     """
 
-    def __init__(self, views_of: Sequence[np.ndarray], labels: np.ndarray, views: Views) -> None:
-        self.views_of, self.labels = views_of, labels
+    def __init__(self, views_of: Sequence[np.ndarray], targets: np.ndarray, views: Views) -> None:
+        self.views_of, self.targets = views_of, targets
         self.views = Views(len(views_of), views.seed)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> dict[str, torch.Tensor]:
         index = np.array([i for _, i in keys])
@@ -152,11 +173,11 @@ class FeatureDataset(Dataset):
         for number, view in enumerate(self.views_of):
             features[numbers == number] = view[index[numbers == number]]
         tensor = torch.from_numpy(features)
-        return _batch("features", tensor.movedim(-1, 1) if tensor.dim() > 2 else tensor, self.labels, index)
+        return _batch("features", tensor.movedim(-1, 1) if tensor.dim() > 2 else tensor, self.targets, index)
 
 
-def _batch(name: str, inputs: torch.Tensor, labels: np.ndarray, index: np.ndarray) -> dict[str, torch.Tensor]:
-    return {name: inputs, "target": torch.from_numpy(labels[index]), "index": torch.from_numpy(index)}
+def _batch(name: str, inputs: torch.Tensor, targets: np.ndarray, index: np.ndarray) -> dict[str, torch.Tensor]:
+    return {name: inputs, "target": torch.from_numpy(targets[index]), "index": torch.from_numpy(index)}
 
 
 class EpochSampler(Sampler):

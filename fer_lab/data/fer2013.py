@@ -1,13 +1,11 @@
 """FER2013 in the three forms people have: the csv, the Kaggle folder tree, and a parquet with an `image` struct.
 
-The official split is kept, Training, PublicTest (validation), PrivateTest (test), unless `fractions` asks for another.
+Its official split is Training, PublicTest (validation), PrivateTest (test).
 """
 
-import hashlib
 import io
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,28 +13,21 @@ import pandas as pd
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from fer_lab.data.source import SPLITS, Face, Source
-from fer_lab.data.splits import stratified_fractions
+from fer_lab.data.source import Face, Source
 from fer_lab.errors import FerLabError
-from fer_lab.labels import EMOTIONS, LABEL_MAPS, to_emotion
+from fer_lab.labels import LABEL_MAPS, to_emotion
 
 _SIDE = 48
 _USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
+@dataclass
 class Fer2013Source(Source):
     """FER2013 (Goodfellow et al. 2013), 48×48 grey, seven classes.
 
-    Args:
+    Attributes:
         path: fer2013.csv, the folder that holds train/ and test/ (or one of its forms inside), or a parquet file.
-        on_corrupt: `stop` at an unreadable image, or `skip` it with a counted warning.
-        fractions: shares of training, validation and test (see `stratified_fractions`) of a new split of all faces, in
-            which pixel-identical faces are on one side; None keeps the official split.
-        split_seed: of the new split.
-        take: share of the training faces that is kept, in (0, 1], chosen by a hash of the pixels: the same faces
-            everywhere, all copies of a face or none, and those of a smaller share are among those of a larger.
-        take_held_out: likewise of validation and test.
 
     Raises:
         FerLabError: nothing readable at `path` (the message lists the accepted forms), or an impossible setting.
@@ -45,26 +36,11 @@ class Fer2013Source(Source):
     name = "fer2013"
     licence = "FER2013: research use, the images may not be redistributed"
 
-    def __init__(
-        self,
-        path: str,
-        on_corrupt: str = "stop",
-        fractions: Sequence[float] | None = None,
-        split_seed: int = 0,
-        take: float = 1.0,
-        take_held_out: float = 1.0,
-    ) -> None:
-        self.path = _find(Path(path).expanduser())
-        if on_corrupt not in ("stop", "skip"):
-            raise FerLabError(f"data.on_corrupt={on_corrupt} is unknown; use stop or skip.")
-        if fractions is not None and len(fractions) != len(SPLITS):
-            raise FerLabError(f"data.fractions={list(fractions)} must be three shares: {', '.join(SPLITS)}; or null.")
-        for key, share in (("take", take), ("take_held_out", take_held_out)):
-            if not 0 < share <= 1:
-                raise FerLabError(f"data.{key}={share} must be above 0 and at most 1.")
-        self.on_corrupt = on_corrupt
-        self.fractions, self.split_seed = fractions, split_seed
-        self.shares = {"train": take, "validation": take_held_out, "test": take_held_out}
+    path: Path
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.path = _find(Path(self.path).expanduser())
         self._files: Sequence[Path] | None = None
 
     def files(self) -> Sequence[Path]:
@@ -72,13 +48,7 @@ class Fer2013Source(Source):
             self._files = _images(self.path) if self.path.is_dir() else [self.path]
         return self._files
 
-    def settings(self) -> dict:
-        new_split = None if self.fractions is None else [*self.fractions, self.split_seed]
-        return {"new_split": new_split, "take": self.shares}
-
     def expected(self) -> int | None:
-        if min(self.shares.values()) < 1:
-            return None
         if self.path.is_dir():
             return len(self.files())
         if self.path.suffix == ".parquet":
@@ -86,43 +56,6 @@ class Fer2013Source(Source):
         return None
 
     def read(self) -> Iterator[Face | FerLabError]:
-        faces = self._read_all()
-        if self.fractions is not None:
-            faces = self._split_again(faces, self.fractions)
-        return faces if min(self.shares.values()) == 1 else self._take(faces)
-
-    def _split_again(
-        self, faces: Iterable[Face | FerLabError], fractions: Sequence[float]
-    ) -> Iterator[Face | FerLabError]:
-        kept: list[Face] = []
-        for face in faces:
-            if isinstance(face, FerLabError):
-                yield face
-            else:
-                kept.append(face)
-        labels = np.array([EMOTIONS.index(face.emotion) for face in kept])
-        groups = np.array([_pixel_hash(face) for face in kept])
-        parts = stratified_fractions(labels, groups, fractions, self.split_seed)
-        for face, part in zip(kept, parts, strict=True):
-            yield replace(face, split=SPLITS[part])
-
-    def _take(self, faces: Iterable[Face | FerLabError]) -> Iterator[Face | FerLabError]:
-        seen, kept = Counter[str](), Counter[str]()
-        for face in faces:
-            if isinstance(face, FerLabError):
-                yield face
-                continue
-            seen[face.emotion] += face.split == "train"
-            if _pixel_hash(face) < self.shares[face.split] * 2**64:
-                kept[face.emotion] += face.split == "train"
-                yield face
-        if emptied := [emotion for emotion in seen if seen[emotion] and not kept[emotion]]:
-            raise FerLabError(
-                f"data.take={self.shares['train']} leaves none of the {seen[emptied[0]]} training faces of class "
-                f"'{emptied[0]}'; take a larger share."
-            )
-
-    def _read_all(self) -> Iterator[Face | FerLabError]:
         if self.path.is_dir():
             return self._read_folder()
         return self._read_parquet() if self.path.suffix == ".parquet" else self._read_csv()
@@ -186,11 +119,6 @@ class Fer2013Source(Source):
             return Face(sample_id, _decode(pixels, where), to_emotion(label, label_map, where), _USAGE[usage], where)
         except FerLabError as error:
             return error
-
-
-def _pixel_hash(face: Face) -> int:
-    """0 to 2^64 - 1, equal for equal pixels, uniform over different ones."""
-    return int.from_bytes(hashlib.blake2b(face.image.tobytes(), digest_size=8).digest())
 
 
 def _find(path: Path) -> Path:

@@ -4,15 +4,17 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fer_lab.errors import FerLabError
+from fer_lab.data.selection import SPLITS as SPLITS
+from fer_lab.data.selection import Selection
+from fer_lab.data.splits import file_digest
+from fer_lab.errors import FerLabError, LeftOut
 from fer_lab.labels import EMOTIONS
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Face:
         sample_id: unique and stable: the same image has the same id in every process and on every machine.
         image: uint8, H×W×C with C 1 (grey) or 3 (RGB).
         emotion: a name of the vocabulary (`fer_lab.labels`).
-        split: train, validation or test.
+        split: train, validation or test, or "" where the source has no split of its own.
         where: file and row, for messages.
         votes: float32 K, the share of raters for each of the source's class_names, adding up to 1; None without raters.
         columns: what else is known of it, by name (subject, source, agreement, any column of a manifest): scores can be
@@ -39,8 +41,8 @@ class Face:
     columns: Mapping[str, str | float] = field(default_factory=dict)
 
 
-class Source(ABC):
-    """Base of all sources; a subclass says where it is (`files`) and how to read it (`read`).
+class Description:
+    """What a source is, beside its options.
 
     Attributes:
         name: as the record shows it.
@@ -56,11 +58,20 @@ class Source(ABC):
     size: int = 48
     channels: int = 1
     crop_margin: float = 0.0
-    on_corrupt: str = "stop"
+
+
+@dataclass(kw_only=True)
+class Source(Selection, Description, ABC):
+    """Base of all sources; a subclass says where it is (`files`) and how to read it (`read`).
+
+    A subclass is a dataclass too, whose fields are its config's keys; an attribute of :class:`Description` becomes an
+    option by being annotated again. Checks go into `__post_init__`, after that of this class.
+    """
 
     @abstractmethod
     def read(self) -> Iterator[Face | FerLabError]:
-        """Decode face by face; an unreadable one is yielded as its error, so that the caller decides what to do."""
+        """Decode face by face, all of them: the selection follows. An unreadable one is yielded as its error, so that
+        the caller decides what to do."""
 
     @abstractmethod
     def expected(self) -> int | None:
@@ -70,37 +81,53 @@ class Source(ABC):
         """The files the source reads; empty for generated faces."""
         return ()
 
-    def settings(self) -> dict:
-        """What besides the files' content decides what `read` yields (split fractions, seeds)."""
-        return {}
+    def notes(self) -> list[str]:
+        """What is worth knowing of the faces that were read, in sentences, for the record and the audit."""
+        return []
+
+    def settings(self) -> dict[str, Any]:
+        """What besides the files' content decides what `read` yields: a subclass's own options but for `path`."""
+        shared = {option.name for option in fields(Source)}
+        own = [option.name for option in fields(self) if option.name not in shared and option.init]
+        return {name: getattr(self, name) for name in own if name != "path"}
 
     def stat_key(self) -> str:
         """Cheap fingerprint: names, sizes and modification times; equal means equal content."""
         stats = [(str(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in self.files()]
-        return _digest([type(self).__name__, self.settings(), self.on_corrupt, stats])
+        return _digest([type(self).__name__, self.settings(), self.selection_key(), stats])
 
     def content_key(self) -> str:
-        """Fingerprint of the bytes behind the source and of its settings; where the files lie does not matter."""
+        """Fingerprint of the bytes behind the source, its settings and the selection; where the files lie does not
+        matter."""
         files = self.files()
         root = Path(files[0]).parent if len(files) == 1 else Path(_common_root(files)) if files else Path()
-        digests = []
-        for path in files:
-            with path.open("rb") as handle:
-                digests.append((str(path.relative_to(root)), hashlib.file_digest(handle, "blake2b").hexdigest()))
-        return _digest([type(self).__name__, self.settings(), self.on_corrupt, sorted(digests)])
+        digests = [(str(path.relative_to(root)), file_digest(path)) for path in files]
+        return _digest([type(self).__name__, self.settings(), self.selection_key(), sorted(digests)])
 
 
 @dataclass
 class Skipped:
-    """Counts what `on_corrupt=skip` left out, with the first few sentences."""
+    """Counts the faces that are left out while decoding, by reason, with the first sentences of each.
+
+    Attributes:
+        count: of all; reasons: of each, unreadable unless the source says another (`LeftOut`).
+        sentences: the first 20 of each reason.
+    """
 
     count: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
 
     def add(self, error: FerLabError) -> None:
+        reason = error.reason if isinstance(error, LeftOut) else "unreadable"
         self.count += 1
-        if len(self.sentences) < 20:
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+        if self.reasons[reason] <= 20:
             self.sentences.append(str(error))
+
+    def in_words(self) -> str:
+        """For example "3 unreadable, 2 undetected faces skipped"."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.reasons.items()) + " faces skipped"
 
 
 def _digest(parts: list) -> str:

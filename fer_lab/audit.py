@@ -5,13 +5,19 @@ from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from fer_lab.data.audit import findings_in_words, inspect_faces, markdown
-from fer_lab.data.source import SPLITS
+from fer_lab.data.audit import as_used, findings, read_facts, repeated
+from fer_lab.data.source import Source
+from fer_lab.errors import FerLabError
+from fer_lab.results.faces_audit import in_words, markdown, page
+from fer_lab.results.faces_gallery import galleries
 from fer_lab.results.paper_audit import audit_paper
 from fer_lab.results.record import write_json
+from fer_lab.results.scrub import scrub, without_places
 from fer_lab.schema import build, command
+from fer_lab.training.out_of_fold import label_noise
 from fer_lab.training.rows import check_row
 
 
@@ -19,32 +25,65 @@ def audit(cfg: DictConfig) -> dict[str, Any]:
     """Report what is wrong with the paper `cfg.paper`, or, where none is named, with the faces of `cfg.data`.
 
     Returns:
-        See :func:`fer_lab.results.paper_audit.audit_paper` and :func:`fer_lab.data.audit.inspect_faces`; also in
-        `<outputs>/audits/<paper or source>/audit.json` and `audit.md`.
+        See :func:`fer_lab.results.paper_audit.audit_paper` and :func:`fer_lab.data.audit.findings`, with `label_noise`
+        (:func:`fer_lab.training.out_of_fold.label_noise`) where that is asked for; also in
+        `<outputs>/audits/<paper or source>/` as audit.json, audit.md and, for faces, audit.html, duplicates.csv,
+        label_noise.csv and label_noise_exclude.txt. With `publish=<source>_audit` audit.json and audit.md in
+        `<paths.experiments>/<source>_audit/` too. With `preview` only `preview`, the path of a grid of augmented views.
+
+    Raises:
+        FerLabError: nothing readable, or `publish` names another folder.
     """
     if cfg.paper:
         return audit_paper(cfg)
     check_row(cfg)
-    found = inspect_faces(build(cfg.data))
-    folder = Path(cfg.paths.outputs) / "audits" / found["source"]
+    if cfg.preview:
+        from fer_lab.data.preview import preview  # brings albumentations, which takes seconds to import
+
+        path = preview(cfg)
+        Console().print(f"Augmented views → {path}")
+        return {"preview": str(path)}
+    source: Source = build(cfg.data)
+    if cfg.publish not in (None, f"{source.name}_audit"):
+        raise FerLabError(f"publish={cfg.publish}: the audit of {source.name} belongs in {source.name}_audit.")
+    facts, unreadable = read_facts(source)
+    facts, split = as_used(source, facts)
+    found = scrub(findings(source, facts, unreadable, split))
+    folder = Path(cfg.paths.outputs) / "audits" / source.name
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "audit.json", found)
-    (folder / "audit.md").write_text(markdown(found))
-    _show_faces(found, folder)
+    copies = repeated(facts, "near").sort_values(["near", "exact"], kind="stable")
+    copies[["sample_id", "split", "emotion", "near", "exact"]].to_csv(folder / "duplicates.csv", index=False)
+    ranking = None
+    if cfg.label_noise:
+        found["label_noise"], ranking = label_noise(cfg, source, facts, folder)
+    made_by = " ".join(["python -m fer_lab.audit", *_own_words(cfg)])
+    shown = galleries(source, facts, ranking) if cfg.thumbnails else []
+    (folder / "audit.html").write_text(page(found, made_by, shown), encoding="utf-8", newline="\n")
+    for place in (folder, *([Path(cfg.paths.experiments) / cfg.publish] if cfg.publish else [])):
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / "audit.json", found)
+        (place / "audit.md").write_text(markdown(found, made_by), encoding="utf-8", newline="\n")
+    _show(found, folder)
     return found
 
 
-def _show_faces(found: dict[str, Any], folder: Path) -> None:
+def _own_words(cfg: DictConfig) -> list[str]:
+    """The command line without what only this machine has; switches that decide what is found are kept."""
+    kept = without_places(cfg.overrides)
+    return [word for word in cfg.overrides if word in kept or word.split("=")[0] in ("label_noise", "publish")]
+
+
+def _show(found: dict[str, Any], folder: Path) -> None:
     console = Console()
     table = Table(title=f"Audit of {found['source']} → {folder}")
     table.add_column("split")
-    for name in found["counts"]["train"]:
+    for name in next(iter(found["counts"].values())):
         table.add_column(name, justify="right")
-    for split in SPLITS:
-        table.add_row(split, *map(str, found["counts"][split].values()))
+    for split, part in found["counts"].items():
+        table.add_row(split, *(f"{faces:,}" for faces in part.values()))
     console.print(table)
-    for what, value in findings_in_words(found):
-        console.print(f"{what}: [bold]{value}[/bold]")
+    for what, value in in_words(found):
+        console.print(f"{what}: [bold]{escape(value)}[/bold]")
 
 
 main = command("audit")(audit)

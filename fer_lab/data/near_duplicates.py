@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 #: Largest distance in bits at which two images are taken for the same photograph.
 NEAR = 4
 #: Images with a smaller standard deviation, in grey levels, show nothing whose structure could be compared.
-_LEAST_CONTRAST = 2.0
+LEAST_CONTRAST = 2.0
 _BITS = 64
 
 
@@ -34,7 +34,7 @@ def perceptual_hash(image: np.ndarray) -> int:
     Returns:
         0 to 2^64 - 1; the number of bits in which two of them differ is their distance.
     """
-    if image.std() < _LEAST_CONTRAST:
+    if image.std() < LEAST_CONTRAST:
         return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=_BITS // 8).digest())
     bits = imagehash.phash(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)).hash
     return int.from_bytes(np.packbits(bits).tobytes())

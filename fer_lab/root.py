@@ -54,6 +54,8 @@ class Config:
     report: str | None = None
     source: str | None = None
     sink: str | None = None
+    store: str | None = None
+    demo: bool = False
     rerun: str = "no"
     parent: str | None = None
     paper: str | None = None
@@ -89,3 +91,4 @@ class Config:
     benchmark: Any = None
     live: Any = None
     privacy: Any = None
+    dashboard: Any = None

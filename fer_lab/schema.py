@@ -35,10 +35,11 @@ CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 
 #: Keys that cannot change a run's result: where things are, how they are shown, what happens after training.
 VOLATILE = (
-    "name", "variant", "run", "model", "rerun", "report", "source", "sink", "sweep_keys", "paths", "table", "logger",
-    "export", "benchmark", "live", "privacy", "data.path", "backbone.weights_dir", "cache.max_gb", "cache.stages",
-    "paper", "publish", "verify", "dry", "skip", "patient", "suite", "preview", "label_noise", "thumbnails",
-    "trainer.num_threads", "trainer.num_workers", "trainer.progress", "trainer.compile",
+    "name", "variant", "run", "model", "rerun", "report", "source", "sink", "store", "demo", "sweep_keys", "paths",
+    "table", "logger", "export", "benchmark", "live", "privacy", "dashboard", "data.path", "data.split_file",
+    "data.exclude", "backbone.weights_dir", "cache.max_gb", "cache.stages", "paper", "publish", "verify", "dry",
+    "skip", "patient", "suite", "preview", "label_noise", "thumbnails", "trainer.num_threads", "trainer.num_workers",
+    "trainer.progress", "trainer.compile",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "benchmark": "measure size, load time and latency of a run's exported models",
     "audit": "look for problems in a data set before training on it",
     "live": "recognise expressions in a video or a camera",
+    "dashboard": "show lessons as web pages, to those who may see them",
 }
 EXAMPLES = (
     "fer-lab train experiment=demo_focal seed=1",

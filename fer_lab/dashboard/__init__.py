@@ -1,0 +1,6 @@
+"""Lessons as web pages: what a store holds, shown to people who may see it. `python -m fer_lab.dashboard`.
+
+Rendered on the server by Starlette and Jinja2, charts as inline SVG; a page holds no inline script or style and asks no
+other address for anything, so a strict content security policy applies. Starlette instead of NiceGUI, because NiceGUI
+needs inline scripts, `eval` and a socket for each viewer; here each request is checked for its session, role and class.
+"""

@@ -1,0 +1,164 @@
+"""Lessons: the list, one lesson, several beside each other, a summary to print, files to take along."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from fer_lab.dashboard import export, views
+from fer_lab.dashboard.app import WATCHERS, Visit, route
+from fer_lab.dashboard.charts import TimeChart, clock, lesson_chart, mix_bar, overlay
+from fer_lab.dashboard.warning_rules import Warned, warned
+from fer_lab.live.store import Lesson, LessonSegment
+
+_MOST_COMPARED = 6
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One lesson as its reader may see it. chart, warnings, latest: None or empty for researchers."""
+
+    lesson: Lesson
+    length: float
+    mean: views.Mean | None
+    mix: list[tuple[str, str, float, float]]
+    segments: list[LessonSegment]
+    bars: list[list[tuple[str, str, float, float]]]
+    chart: TimeChart | None
+    warnings: list[Warned]
+    values: views.Series
+
+    @property
+    def latest(self) -> int:
+        """Index of the last stored second."""
+        return len(self.values.second) - 1
+
+
+def _wanted(visit: Visit, lesson_id: int) -> Lesson:
+    """A lesson that the visitor may see; a refusal looks like a lesson that is not there, and is in the log."""
+    found = views.lesson(visit.site.store, visit.who, lesson_id)
+    if found is None:
+        visit.note("refused or missing lesson", lesson_id if lesson_id < 2**31 else None)
+        raise HTTPException(404)
+    return found
+
+
+def _shown(visit: Visit, lesson: Lesson) -> Shown:
+    site, names, weights = visit.site, lesson.class_names, lesson.weights
+    values = views.series(site.store, lesson)
+    least = site.settings.aggregate_s
+    mean = views.mean(values, visit.who, least)
+    segments = views.segments(site.store, lesson, visit.who, values, least)
+    length = views.elapsed(lesson) if lesson.ended else float(len(values.every_second(values.lsi)))
+    warnings, chart = [], None
+    if views.sees_seconds(visit.who):
+        by_second = values.every_second(values.lsi), values.every_second(values.probabilities)
+        warnings = warned(*by_second, names, weights, site.settings.warnings)
+        chart = lesson_chart(values, length, names, weights, segments, warnings)
+    bars = [mix_bar(segment.probabilities, names, weights) for segment in segments]
+    mix = mix_bar(mean.probabilities, names, weights) if mean else []
+    return Shown(lesson, length, mean, mix, segments, bars, chart, warnings, values)
+
+
+def lessons_page(visit: Visit) -> Response:
+    everything = views.lessons(visit.site.store, visit.who)
+    classes = sorted({lesson.class_name for lesson in everything})
+    chosen = visit.request.query_params.get("class", "")
+    shown = [lesson for lesson in everything if not chosen or lesson.class_name == chosen]
+    means = views.means(visit.site.store, shown, visit.who, visit.site.settings.aggregate_s)
+    visit.note(f"list of lessons{f' of {chosen}' if chosen in classes else ''}")
+    return visit.page(
+        "lessons.html.j2", lessons=shown, means=means, classes=classes, chosen=chosen, elapsed=views.elapsed
+    )
+
+
+def lesson_page(visit: Visit) -> Response:
+    lesson = _wanted(visit, visit.request.path_params["id"])
+    visit.note("watched live" if lesson.ended is None else "saw lesson", lesson.id)
+    return visit.page("lesson.html.j2", **_parts(visit, lesson))
+
+
+def panel(visit: Visit) -> Response:
+    """The changing parts of a running lesson's page; 204 where they are as the page has them already."""
+    lesson = _wanted(visit, visit.request.path_params["id"])
+    version = views.version(visit.site.store, lesson, visit.site.settings.fresh_s)
+    if visit.request.query_params.get("version") == version:
+        return Response(status_code=204)
+    response = visit.page("lesson_parts.html.j2", **_parts(visit, lesson))
+    response.headers["X-Version"] = version
+    if lesson.ended:
+        response.headers["X-Ended"] = "1"
+    return response
+
+
+def _parts(visit: Visit, lesson: Lesson) -> dict:
+    shown, fresh_s = _shown(visit, lesson), visit.site.settings.fresh_s
+    return {"shown": shown, "fresh": views.now_shown(lesson, shown.values, fresh_s), "minutes": _minutes(shown)}
+
+
+def _minutes(shown: Shown) -> list[tuple[str, float, float, float, float]]:
+    """The lesson's chart in numbers, a row a minute: time, faces, LSI, low, high."""
+    values = shown.values
+    rows: list[tuple[str, float, float, float, float]] = []
+    if shown.chart is None:
+        return []
+    for minute in sorted(set((values.second // 60).tolist())):
+        own = values.second // 60 == minute
+        faces, lsi, low, high = (float(v[own].mean()) for v in (values.faces, values.lsi, values.low, values.high))
+        rows.append((clock(60 * minute), faces, lsi, low, high))
+    return rows
+
+
+def summary_page(visit: Visit) -> Response:
+    lesson = _wanted(visit, visit.request.path_params["id"])
+    visit.note("summary", lesson.id)
+    return visit.page("summary.html.j2", **_parts(visit, lesson))
+
+
+def compare_page(visit: Visit) -> Response:
+    picked = dict.fromkeys(visit.request.query_params.getlist("lesson"))
+    ids = [int(text) for text in picked if text.isdecimal() and len(text) < 10][:_MOST_COMPARED]
+    shown = [_shown(visit, _wanted(visit, lesson_id)) for lesson_id in ids]
+    for one in shown:
+        visit.note("compared", one.lesson.id)
+    chart = overlay([one.values for one in shown]) if shown and views.sees_seconds(visit.who) else None
+    return visit.page("compare.html.j2", shown=shown, chart=chart, most=_MOST_COMPARED)
+
+
+def _csv(visit: Visit, name: str, rows: Sequence[Sequence[object]]) -> Response:
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(export.as_csv(rows), media_type="text/csv; charset=utf-8", headers=disposition)
+
+
+def seconds_csv(visit: Visit) -> Response:
+    lesson = _wanted(visit, visit.request.path_params["id"])
+    visit.note("exported seconds", lesson.id)
+    return _csv(
+        visit, f"lesson_{lesson.id}_seconds.csv", export.seconds(lesson, views.series(visit.site.store, lesson))
+    )
+
+
+def segments_csv(visit: Visit) -> Response:
+    lesson = _wanted(visit, visit.request.path_params["id"])
+    visit.note("exported segments", lesson.id)
+    return _csv(visit, f"lesson_{lesson.id}_segments.csv", export.segments(lesson, _shown(visit, lesson).segments))
+
+
+def lessons_csv(visit: Visit) -> Response:
+    visit.note("exported list of lessons")
+    found = views.lessons(visit.site.store, visit.who)
+    means = views.means(visit.site.store, found, visit.who, visit.site.settings.aggregate_s)
+    return _csv(visit, "lessons.csv", export.lessons(found, means, teachers=views.sees_seconds(visit.who)))
+
+
+ROUTES = [
+    route("/", lessons_page),
+    route("/lessons.csv", lessons_csv),
+    route("/compare", compare_page),
+    route("/lessons/{id:int}", lesson_page),
+    route("/lessons/{id:int}/panel", panel, WATCHERS),
+    route("/lessons/{id:int}/summary", summary_page),
+    route("/lessons/{id:int}/seconds.csv", seconds_csv, WATCHERS),
+    route("/lessons/{id:int}/segments.csv", segments_csv),
+]

@@ -1,0 +1,108 @@
+"""What conf/dashboard.yaml sets."""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from fer_lab.errors import FerLabError
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Parameters of the early warnings (:mod:`fer_lab.dashboard.warning_rules`); times in seconds.
+
+    drop: of the LSI, in its units; rise: of the negative share, in [0, 1]; negative: names of classes, None for those
+    with a negative weight.
+    """
+
+    window_s: int
+    baseline_s: int
+    hold_s: int
+    drop: float
+    rise: float
+    negative: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.window_s, self.baseline_s, self.hold_s) < 1:
+            raise FerLabError("dashboard.warnings: window_s, baseline_s and hold_s must be at least 1 second.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """As commented in conf/dashboard.yaml."""
+
+    host: str
+    port: int
+    certificate: str | None
+    key: str | None
+    behind_proxy: bool
+    hosts: tuple[str, ...] | None
+    session_hours: float
+    idle_minutes: float
+    attempts: int
+    attempts_minutes: float
+    fresh_s: int
+    refresh_s: float
+    aggregate_s: int
+    warnings: Rules
+
+    def __post_init__(self) -> None:
+        if bool(self.certificate) != bool(self.key):
+            raise FerLabError("dashboard.certificate and dashboard.key belong together: give both files, or neither.")
+        for name in ("certificate", "key"):
+            if (file := getattr(self, name)) and not Path(file).is_file():
+                raise FerLabError(f"dashboard.{name}={file} is no file: give a PEM file.")
+        if not (self.loopback or self.encrypted):
+            raise FerLabError(
+                f"dashboard.host={self.host} can be reached from other machines, and passwords would travel readable: "
+                "give dashboard.certificate and dashboard.key, or dashboard.behind_proxy=true where a proxy speaks TLS."
+            )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether browsers see TLS, ours or a proxy's."""
+        return bool(self.certificate) or self.behind_proxy
+
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """Values of the Host header that are answered: no other site's name may point here (DNS rebinding)."""
+        if self.hosts:
+            return list(self.hosts)
+        return (
+            ["localhost", "127.0.0.1", "::1", "[::1]", self.host] if self.loopback and not self.behind_proxy else ["*"]
+        )
+
+    @property
+    def address(self) -> str:
+        """What to type into a browser on this machine."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
+
+
+def read_settings(node: DictConfig) -> Settings:
+    """The node `dashboard` of a composed config.
+
+    Raises:
+        FerLabError: a value does not fit, or the bind is public without TLS.
+    """
+    plain: dict = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+    rules = plain.pop("warnings")
+    negative = rules.pop("negative")
+    hosts = plain.pop("hosts")
+    return Settings(
+        **plain,
+        hosts=tuple(hosts) if hosts else None,
+        warnings=Rules(**rules, negative=tuple(negative) if negative else None),
+    )

@@ -1,0 +1,154 @@
+"""What of a lesson a role may see, as plain values; nothing else reads lessons from the store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from sqlalchemy import func, select
+
+from fer_lab.dashboard.accounts import Login
+from fer_lab.live.store import Lesson, LessonSecond, LessonSegment, Store
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Means over stored seconds. seconds: how many; probabilities: K; lsi, low, high: the index and its 95 % band."""
+
+    seconds: int
+    faces: float
+    probabilities: np.ndarray
+    lsi: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Series:
+    """A lesson second by second: N stored seconds, probabilities float N×K, the rest float N."""
+
+    second: np.ndarray
+    faces: np.ndarray
+    probabilities: np.ndarray
+    lsi: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def mean(self) -> Mean | None:
+        """Over all stored seconds; None where there is none."""
+        if not len(self.second):
+            return None
+        values = (float(v.mean()) for v in (self.lsi, self.low, self.high))
+        return Mean(len(self.second), float(self.faces.mean()), self.probabilities.mean(axis=0), *values)
+
+    def every_second(self, values: np.ndarray) -> np.ndarray:
+        """Values N or N×K on the grid of all seconds from 0 to the last stored one, NaN where none is stored."""
+        length = int(self.second[-1]) + 1 if len(self.second) else 0
+        grid = np.full((length, *values.shape[1:]), np.nan)
+        grid[self.second] = values
+        return grid
+
+
+def may_see(login: Login, lesson: Lesson) -> bool:
+    """Admins see every lesson, teachers those of their classes, researchers those that have ended.
+
+    A researcher who watched a running lesson's mean could take the single seconds from its changes.
+    """
+    if login.role == "teacher":
+        return lesson.class_name in login.classes
+    return login.role == "admin" or (login.role == "researcher" and lesson.ended is not None)
+
+
+def sees_seconds(login: Login) -> bool:
+    return login.role in ("admin", "teacher")
+
+
+def lessons(store: Store, login: Login) -> list[Lesson]:
+    """The lessons that this login may see, the newest first."""
+    found = store.lessons(login.classes) if login.role == "teacher" else store.lessons()
+    return [lesson for lesson in found if may_see(login, lesson)]
+
+
+def lesson(store: Store, login: Login, lesson_id: int) -> Lesson | None:
+    """A lesson that this login may see; None where there is none, or none for them."""
+    found = store.lesson(lesson_id) if lesson_id < 2**31 else None
+    return found if found is not None and may_see(login, found) else None
+
+
+def series(store: Store, lesson: Lesson) -> Series:
+    """All stored seconds; one with fewer faces than the lesson's min_group, which the store refuses, is left out."""
+    rows = [row for row in store.seconds(lesson.id) if row.faces >= lesson.min_group]
+    probabilities = np.array([row.probabilities for row in rows], dtype=np.float64)
+    return Series(
+        np.array([row.second for row in rows], dtype=np.int64),
+        np.array([row.faces for row in rows], dtype=np.float64),
+        probabilities.reshape(len(rows), len(lesson.class_names)),
+        np.array([row.lsi for row in rows], dtype=np.float64),
+        np.array([row.lsi_low for row in rows], dtype=np.float64),
+        np.array([row.lsi_high for row in rows], dtype=np.float64),
+    )
+
+
+def mean(values: Series, login: Login, aggregate_s: int) -> Mean | None:
+    """A lesson's mean, if this login may see one over so few seconds."""
+    found = values.mean()
+    return found if found and (sees_seconds(login) or found.seconds >= aggregate_s) else None
+
+
+def segments(store: Store, lesson: Lesson, login: Login, values: Series, aggregate_s: int) -> list[LessonSegment]:
+    """A lesson's segments; for researchers only those over enough stored seconds to say nothing of a single one."""
+    found = [row for row in store.segments(lesson.id) if row.faces >= lesson.min_group]
+    if sees_seconds(login):
+        return found
+    counts = [np.count_nonzero((values.second >= row.start_s) & (values.second < row.end_s)) for row in found]
+    return [row for row, count in zip(found, counts, strict=True) if count >= aggregate_s]
+
+
+def means(store: Store, shown: Sequence[Lesson], login: Login, aggregate_s: int) -> dict[int, Mean]:
+    """Each lesson's mean without its emotions (empty), by id, in one query: for lists."""
+    row = LessonSecond
+    query = (
+        select(
+            row.lesson_id,
+            func.count(),
+            func.avg(row.faces),
+            func.avg(row.lsi),
+            func.avg(row.lsi_low),
+            func.avg(row.lsi_high),
+        )
+        .join(Lesson, Lesson.id == row.lesson_id)
+        .where(row.faces >= Lesson.min_group, row.lesson_id.in_([lesson.id for lesson in shown]))
+        .group_by(row.lesson_id)
+    )
+    least = 1 if sees_seconds(login) else aggregate_s
+    with store.reading() as session:
+        found = session.execute(query).all()
+    nothing = np.empty(0)
+    return {
+        key: Mean(count, float(faces), nothing, float(lsi), float(low), float(high))
+        for key, count, faces, lsi, low, high in found
+        if count >= least
+    }
+
+
+def now_shown(lesson: Lesson, values: Series, fresh_s: int) -> bool:
+    """Whether the last stored second is the present one; otherwise too few faces are in view, or no picture comes."""
+    if not len(values.second):
+        return False
+    return elapsed(lesson) - float(values.second[-1]) <= fresh_s + 1
+
+
+def elapsed(lesson: Lesson) -> float:
+    """Seconds from the lesson's start to its end, or to now."""
+    return ((lesson.ended or datetime.now(UTC)) - lesson.started).total_seconds()
+
+
+def version(store: Store, lesson: Lesson, fresh_s: int) -> str:
+    """Changes whenever the page of a lesson would: a new second or segment, the end, too few faces."""
+    with store.reading() as session:
+        last = session.scalar(select(func.max(LessonSecond.second)).where(LessonSecond.lesson_id == lesson.id))
+        parts = session.scalar(
+            select(func.count()).select_from(LessonSegment).where(LessonSegment.lesson_id == lesson.id)
+        )
+    fresh = last is not None and elapsed(lesson) - last <= fresh_s + 1
+    return f"{last}.{parts}.{fresh}.{lesson.ended is not None}"

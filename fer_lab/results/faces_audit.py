@@ -27,6 +27,7 @@ def in_words(found: dict[str, Any]) -> list[tuple[str, str]]:
     words = [
         ("faces", f"{found['faces']:,}"),
         ("unreadable", f"{found['unreadable']['count']:,}"),
+        ("split", _split(found["split"])),
         ("groups of pixel-identical faces", _groups(found)),
         ("of those with conflicting labels", f"{found['conflicting_groups']:,}"),
         ("rows with an identical copy in train", _held_out(found["copies_in_train"])),
@@ -96,6 +97,7 @@ def page(found: dict[str, Any], command: str, galleries: list[Gallery]) -> str:
         brightness=Markup(to_svg(brightness, "Brightness of each class")) if brightness else None,
         brightness_rows=brightness_rows(found),
         about_brightness=_about_brightness(),
+        split=_split(found["split"]),
         sizes=_sizes(found),
         subjects=_subjects(found["subjects"]),
         noise=noise,
@@ -186,6 +188,11 @@ def _about_brightness() -> str:
         f"Of a face's mean pixel (0 to 255). Very dark: below {DARK}; very bright: above {BRIGHT}; flat: a standard "
         f"deviation below {FLAT}."
     )
+
+
+def _split(split: dict[str, Any]) -> str:
+    left_out = [f"{faces:,} faces left out by data.{option}" for option, faces in split["left_out"].items() if faces]
+    return "; ".join([split["method"], *left_out])
 
 
 def _groups(part: dict[str, Any]) -> str:

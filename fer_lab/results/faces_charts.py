@@ -20,7 +20,7 @@ def counts_figure(counts: Mapping[str, Mapping[str, int]]) -> Figure:
     """
     names = list(next(iter(counts.values())))
     bar = 0.8 / len(counts)
-    figure, (axes,) = new_figure(5.6, 0.7 + len(names) * (0.16 * len(counts) + 0.14))
+    figure, (axes,) = new_figure(4.4, 0.7 + len(names) * (0.16 * len(counts) + 0.14))
     most = max(max(part.values()) for part in counts.values())
     for index, (part, colour) in enumerate(zip(counts.values(), SPLIT_COLOURS, strict=False)):
         at = np.arange(len(names)) + (index - (len(counts) - 1) / 2) * bar
@@ -46,7 +46,7 @@ def brightness_figure(brightness: Mapping[str, Mapping[str, float]], limits: Seq
         brightness: class -> p5, median, p95; limits: below and above which a face is very dark or very bright.
     """
     names = list(brightness)
-    figure, (axes,) = new_figure(5.6, 0.7 + 0.27 * len(names))
+    figure, (axes,) = new_figure(4.4, 0.7 + 0.27 * len(names))
     for y, values in enumerate(brightness.values()):
         colour = MUTED if names[y] == "all" else PALETTE[0]
         axes.plot([values["p5"], values["p95"]], [y, y], color=colour, linewidth=2, solid_capstyle="round")

@@ -1,4 +1,8 @@
-"""Score a run's network and its exported files on the test split, all through the same code."""
+"""Ask a run's network and its exported files about a test split: as it is, in a classroom, in parts, twice.
+
+`suite=` says what is asked (conf/suite), `data=` about which faces: the run's own, or another source's, of which only
+the classes that both know count. All files go through the same code, and nothing is chosen by what comes out.
+"""
 
 import json
 from pathlib import Path
@@ -6,83 +10,80 @@ from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
-from fer_lab.data.dataset import build_data
-from fer_lab.deploy.runtimes import Classifier
-from fer_lab.deploy.selection import find_run
-from fer_lab.errors import FerLabError
-from fer_lab.evaluation.metrics import compute_metrics
-from fer_lab.evaluation.predict import predict
+from fer_lab.deploy.selection import each_row, find_run
+from fer_lab.evaluation.robustness import against_row
 from fer_lab.evaluation.run import load_run
-from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
+from fer_lab.evaluation.suites import (
+    Suite,
+    asked_data,
+    exported_files,
+    frozen_models,
+    open_trial,
+    run_of_model,
+    save_results,
+)
 from fer_lab.results.record import write_json
-from fer_lab.schema import command
+from fer_lab.results.robustness_tables import write_across
+from fer_lab.results.suite_tables import terminal
+from fer_lab.schema import build, command
 
 _SHOWN = ("accuracy", "macro_f1", "nll", "ece")
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
-    """Score `model=<file>`, or the run's own network and every file of its export folder.
+    """Run `suite` on `model=<file>`, or on the run's own network and every file of its export folder.
 
-    The scores of exported files are added to `export/export.json`, each opening of the test split to `record.json`.
+    Results go to `<run>/evaluation/<suite>[__<data>]`. Clean scores of exported files on the run's own data are
+    added to `export/export.json` as well, and each opening of the test split to `record.json`.
 
     Returns:
-        {file name: metrics of `compute_metrics`}.
+        files: {file name: what the suite found, of `suite=clean` the metrics of `compute_metrics`}; folder.
 
     Raises:
-        FerLabError: no such run, an exported file that export.json does not describe, or other data than the run's.
+        FerLabError: no such run, an exported file that export.json does not describe, the run's data have changed, or
+            the suite refuses its settings.
     """
-    run = load_run(find_run(cfg))
-    data = build_data(run.cfg)
-    if data.meta["hash"] != run.record["data_hash"]:
-        raise FerLabError(
-            f"{run.folder}: its data has changed since (manifest {run.record['data_hash']}, now {data.meta['hash']}); "
-            "train again on what is there now."
-        )
-    exported = _exported(run.folder)
-    paths = [Path(cfg.model)] if cfg.model else [run.weights, *exported]
-    scores: dict[str, Any] = {}
-    for path in paths:
-        # the folder, not its weights, which may be a parent's: the run's own temperature counts
-        classifier = Classifier.load(run.folder if path == run.weights else path, class_names=run.class_names)
-        temperature = classifier.metadata.temperature
-        # a file that export.json describes must still be that file; others are frozen as they are now
-        frozen = Frozen({path: exported[path]["sha256"] if path in exported else file_hash(path)}, temperature)
-        test = open_test_split(data, frozen, f"evaluate {path.name}", run.record["test_openings"])
-        logits = predict(classifier.logits, test, f"Test, {path.name}")
-        scores[path.name] = compute_metrics(logits, test.labels, run.class_names, temperature)
-        if path in exported:
-            exported[path]["test"] = {key: scores[path.name][key] for key in _SHOWN}
-    write_json(run.folder / "record.json", run.record)
+    run = load_run(run_of_model(cfg.model) if cfg.model and not cfg.run else find_run(cfg))
+    suite: Suite = build(cfg.suite)
+    data = asked_data(cfg, run)
+    models = frozen_models(cfg, run)
+    trial = open_trial(run, models, data, suite)
+    found = suite(trial)
+    together = save_results(trial, suite, found)
+    if suite.name == "clean" and trial.shared is None:
+        _into_export(run.folder, {model.path: found[model.name] for model in models})
+    console = Console()
+    console.print(
+        terminal(suite.rows(found), f"{suite.name}, {suite.split} split of {trial.data['name']}, {run.folder}")
+    )
+    console.print(trial.shared.sentence if trial.shared else "", f"Results: {trial.folder}", soft_wrap=True)
+    return {"files": found, "together": together, "folder": trial.folder, "row": run.record["experiment"]}
+
+
+def every_row(cfg: DictConfig) -> dict[str, Any]:
+    """`evaluate`; with `run=all`, of every row of `sweep=`, and the robustness suite's table of them all."""
+    result = each_row(evaluate)(cfg)
+    if cfg.run == "all" and cfg.choices.suite == "robustness":
+        folder = Path(cfg.paths.outputs) / "tables" / cfg.table.name
+        rows = [(one["row"], one["folder"], one["together"]) for one in result["runs"]]
+        result["table"] = write_across(folder, against_row(rows, cfg.table.baseline), cfg.table.baseline)
+        Console().print(f"Table: {folder / 'robustness.md'}", highlight=False, soft_wrap=True)
+    return result
+
+
+def _into_export(folder: Path, scores: dict[Path, dict[str, Any]]) -> None:
+    """Add test scores to export.json's entries."""
+    exported = exported_files(folder)
+    for path in exported.keys() & scores.keys():
+        exported[path]["test"] = {key: scores[path][key] for key in _SHOWN}
     if exported:
-        export = json.loads((run.folder / "export" / "export.json").read_text())
-        export["files"] = {
-            name: exported[run.folder / "export" / entry["file"]] for name, entry in export["files"].items()
-        }
-        write_json(run.folder / "export" / "export.json", export)
-    _show(run.folder, scores)
-    return {"files": scores}
+        export = json.loads((folder / "export" / "export.json").read_text())
+        export["files"] = {name: exported[folder / "export" / entry["file"]] for name, entry in export["files"].items()}
+        write_json(folder / "export" / "export.json", export)
 
 
-def _exported(folder: Path) -> dict[Path, dict[str, Any]]:
-    """Files that export.json describes, with their entries."""
-    path = folder / "export" / "export.json"
-    files = json.loads(path.read_text())["files"].values() if path.exists() else []
-    return {folder / "export" / entry["file"]: entry for entry in files}
-
-
-def _show(folder: Path, scores: dict[str, Any]) -> None:
-    table = Table(title=f"Test split, {folder}")
-    table.add_column("file")
-    for name in _SHOWN:
-        table.add_column(name, justify="right")
-    for file, metrics in scores.items():
-        table.add_row(file, *(f"{metrics[name]:.4f}" for name in _SHOWN))
-    Console().print(table)
-
-
-main = command("evaluate")(evaluate)
+main = command("evaluate")(every_row)
 
 if __name__ == "__main__":
     main()

@@ -21,7 +21,7 @@ def test_every_command_composes(command: str) -> None:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}={option}" for group, option in OPTIONS])
 def test_every_option_composes_and_binds(group: str, option: str) -> None:
-    command = "live" if group in ("live", "privacy") else "train"
+    command = {"live": "live", "privacy": "live", "suite": "evaluate"}.get(group, "train")
     cfg = compose(command, [f"{group}={option}"])
     check_targets(cfg)
     assert cfg.choices[group] == option

@@ -238,15 +238,17 @@ def code_fingerprint() -> str:
     for part in _CODE:
         files = [root / part] if part.endswith(".py") else sorted((root / part).rglob("*.py"))
         for path in files:
-            tree = ast.parse(path.read_text())
-            for node in ast.walk(tree):
-                if (
-                    isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-                    and ast.get_docstring(node) is not None
-                ):
-                    node.body = node.body[1:]
-            digest.update(ast.dump(tree).encode())
+            digest.update(syntax(path).encode())
     return digest.hexdigest()[:16]
+
+
+def syntax(path: Path) -> str:
+    """A Python file's syntax tree without docstrings, as text."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def _now() -> str:

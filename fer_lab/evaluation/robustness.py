@@ -1,0 +1,277 @@
+"""The robustness suite: every scenario at five severities, what each costs, and whether the papers' claims hold.
+
+Logits are kept as they come, one file for each network, scenario and severity, under a key of the network's hash, the
+faces and the code that draws. So a stopped call goes on where it was, and every score is computed from logits alone.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import Progress
+
+from fer_lab.errors import FerLabError
+from fer_lab.evaluation.claims import judge
+from fer_lab.evaluation.scenarios import SCENARIOS, SEVERITIES, corrupted, drawn_by
+from fer_lab.evaluation.suites import KEPT, Model, Trial
+from fer_lab.results.record import write_json
+from fer_lab.results.robustness_tables import write_robustness
+
+_CHUNK = 32  # faces drawn and asked about at a time: memory does not grow with the split
+_CLEAN = "clean"
+_LEVELS = range(1, len(SEVERITIES) + 1)
+
+
+class Robustness:
+    """Scores in every scenario, their drop against the faces as they are, corruption errors and claims.
+
+    Args:
+        scenarios: names of `SCENARIOS`, those that are asked about now; None for all.
+        baseline: folder of a run that was evaluated in the same way, whose errors normalise the corruption error.
+        workers: threads that draw and ask side by side; None for as many as torch would use.
+
+    Raises:
+        FerLabError: a scenario is unknown.
+    """
+
+    name, split = "robustness", "test"
+
+    def __init__(
+        self, scenarios: Sequence[str] | None = None, baseline: str | None = None, workers: int | None = None
+    ) -> None:
+        if unknown := [name for name in scenarios or () if name not in SCENARIOS]:
+            raise FerLabError(f"suite.scenarios: '{unknown[0]}' is unknown; known: {', '.join(SCENARIOS)}.")
+        self.scenarios = list(scenarios or SCENARIOS)
+        self.baseline = Path(baseline) if baseline else None
+        self.workers = workers or torch.get_num_threads()
+
+    def __call__(self, trial: Trial) -> dict[str, dict[str, Any]]:
+        """Raises FerLabError where the baseline has not been evaluated, or on other faces or with other drawings."""
+        baseline = read_baseline(self.baseline, trial) if self.baseline else None
+        stores = {model.name: LogitStore(trial, model) for model in trial.models}
+        seconds = self._ask(trial, stores)
+        found = {}
+        for model in trial.models:
+            result = summarise(trial, model, stores[model.name].read())
+            result |= {"drawn_by": drawn_by(), "seconds": seconds}
+            result["mce"] = corruption_error(result, baseline, str(self.baseline)) if baseline else None
+            found[model.name] = result
+        return found
+
+    def _ask(self, trial: Trial, stores: Mapping[str, "LogitStore"]) -> float:
+        """Fill the stores; a corrupted face is drawn once for all files. Returns the wall seconds it took."""
+        started = time.perf_counter()
+        tasks = [(_CLEAN, 0), *((name, level) for name in self.scenarios for level in _LEVELS)]
+        asked = {
+            task: models
+            for task in tasks
+            if (models := [model for model in trial.models if not stores[model.name].has(*task)])
+        }
+        with Progress(transient=True) as progress, ThreadPoolExecutor(self.workers, initializer=_one_thread) as pool:
+            bar = progress.add_task("Robustness", total=len(asked) * len(trial.split))
+
+            def answer(chunk: tuple[str, int, int]) -> list[np.ndarray]:
+                scenario, level, start = chunk
+                faces = np.array(trial.split.images[start : start + _CHUNK])
+                if scenario != _CLEAN:
+                    faces = corrupted(faces, trial.split.ids[start : start + _CHUNK], scenario, level)
+                answers = [model.logits(faces) for model in asked[scenario, level]]
+                progress.advance(bar, len(faces))
+                return answers
+
+            for (scenario, level), models in asked.items():
+                progress.update(bar, description=f"{scenario} {level or ''}".strip())
+                chunks = [(scenario, level, start) for start in range(0, len(trial.split), _CHUNK)]
+                parts = list(pool.map(answer, chunks))
+                for model, logits in zip(models, zip(*parts, strict=True), strict=True):
+                    stores[model.name].save(scenario, level, np.concatenate(logits))
+        return round(time.perf_counter() - started, 1)
+
+    def write(self, folder: Path, found: Mapping[str, dict[str, Any]]) -> list[Path]:
+        return write_robustness(folder, found)
+
+    def rows(self, found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {
+                "file": file,
+                "clean": result["clean"]["accuracy"],
+                "mean_error": result["mean_error"],
+                "mCE": (result["mce"] or {}).get("mce"),
+                **{name: scenario["accuracy"] for name, scenario in result["scenarios"].items()},
+                **{claim["claim"]: claim["verdict"] for claim in result["claims"]},
+            }
+            for file, result in found.items()
+        ]
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # of this thread: the chunks are what runs side by side
+
+
+class LogitStore:
+    """Logits of one file, kept as `<folder>/logits/<file>/<scenario>-<severity>.npy` (float32 N×K).
+
+    Kept logits of another file, of other faces or drawn by other code are removed first.
+    """
+
+    def __init__(self, trial: Trial, model: Model) -> None:
+        self.folder = trial.folder / "logits" / model.name
+        key = {"sha256": model.digest, "faces": trial.faces_hash(), "drawn_by": drawn_by(), "severities": SEVERITIES}
+        kept = self.folder / "key.json"
+        if not kept.exists() or json.loads(kept.read_text()) != json.loads(json.dumps(key)):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            write_json(kept, key)
+
+    def has(self, scenario: str, level: int) -> bool:
+        """Whether these logits are kept."""
+        return self._path(scenario, level).exists()
+
+    def save(self, scenario: str, level: int, logits: np.ndarray) -> None:
+        """Keep them; a kill leaves all of them or none."""
+        path = self._path(scenario, level)
+        with path.with_suffix(".part").open("wb") as file:
+            np.save(file, logits)
+        os.replace(path.with_suffix(".part"), path)
+
+    def read(self) -> dict[str, list[np.ndarray]]:
+        """Logits by severity of every scenario that is kept whole, in the order of tables; of `clean`, one."""
+        whole = {name: [self._path(name, level) for level in _LEVELS] for name in SCENARIOS}
+        whole = {_CLEAN: [self._path(_CLEAN, 0)], **whole}
+        return {name: [np.load(p) for p in paths] for name, paths in whole.items() if all(p.exists() for p in paths)}
+
+    def _path(self, scenario: str, level: int) -> Path:
+        return self.folder / f"{scenario}-{level}.npy"
+
+
+def summarise(trial: Trial, model: Model, logits: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Any]:
+    """Scores of all scenarios from their logits.
+
+    Returns:
+        clean: scores; scenarios: {name: means over severities of accuracy, macro_f1, nll, ece and error, their `drop`
+        against clean, `recall_drop` by class, `confusion` summed over severities, and `severities`: scores of each};
+        mean_error: the mean of the scenarios' errors, which nothing is normalised by; claims (`judge`).
+    """
+    clean = _scores(trial, model, logits[_CLEAN][0])
+    scenarios = {}
+    for name, levels in logits.items():
+        if name == _CLEAN:
+            continue
+        scores = [_scores(trial, model, level) for level in levels]
+        means = {key: float(np.mean([one[key] for one in scores])) for key in KEPT[1:]}
+        recalls = {c: [one["recall"][c] for one in scores] for c, r in clean["recall"].items() if r is not None}
+        scenarios[name] = {
+            **means,
+            "error": 1 - means["accuracy"],
+            "drop": {key: clean[key] - means[key] for key in ("accuracy", "macro_f1")},
+            "recall_drop": {c: clean["recall"][c] - float(np.mean(values)) for c, values in recalls.items()},
+            "confusion": np.sum([one["confusion"] for one in scores], axis=0).tolist(),
+            "severities": scores,
+        }
+    answers = {name: [trial.answers(model, one).argmax(1) for one in levels] for name, levels in logits.items()}
+    errors = [scenario["error"] for scenario in scenarios.values()]
+    return {
+        "severities": list(SEVERITIES),
+        "clean": clean,
+        "scenarios": scenarios,
+        "mean_error": float(np.mean(errors)) if errors else None,
+        "claims": judge(answers, trial.split.labels, trial.split.groups, trial.class_names, key=model.digest),
+    }
+
+
+def _scores(trial: Trial, model: Model, logits: np.ndarray) -> dict[str, Any]:
+    metrics = trial.metrics(model, logits)
+    recall = {name: values["recall"] for name, values in metrics["per_class"].items()}
+    return {key: metrics[key] for key in KEPT} | {"recall": recall, "confusion": metrics["confusion"]}
+
+
+def read_baseline(folder: Path, trial: Trial) -> dict[str, Any]:
+    """The results of a baseline run's own network on the same faces.
+
+    Raises:
+        FerLabError: there are none, or they are of other faces or other drawings.
+    """
+    path = folder / "evaluation" / trial.folder.name / "model.safetensors.json"
+    if not path.exists():
+        raise FerLabError(
+            f"suite.baseline={folder} holds no {path.relative_to(folder)}; evaluate that run first, with "
+            "suite=robustness and the same data."
+        )
+    result = json.loads(path.read_text())
+    if (result["data"]["faces"], result["drawn_by"]) != (trial.faces_hash(), drawn_by()):
+        raise FerLabError(f"{path} is of other faces, or of scenarios drawn by older code; evaluate {folder} again.")
+    return result
+
+
+def corruption_error(result: Mapping[str, Any], baseline: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Errors relative to a baseline's: Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common
+    Corruptions and Perturbations", section 4.
+
+    CE_c = Σ_s E_s,c / Σ_s E⁰_s,c over severities s, with E⁰ the baseline's; mCE is the mean of CE_c over scenarios c.
+    The relative CE takes off the clean errors first: Σ_s (E_s,c - E_clean) / Σ_s (E⁰_s,c - E⁰_clean).
+
+    Returns:
+        ce and relative_ce by scenario, in shares (1: as many errors as the baseline), mce and relative_mce; None where
+        the baseline makes, or gains, no error that could be divided by. `scenarios` are those both have.
+    """
+    both = [scenario for scenario in result["scenarios"] if scenario in baseline["scenarios"]]
+
+    def errors(of: Mapping[str, Any], scenario: str) -> np.ndarray:
+        return 1 - np.array([level["accuracy"] for level in of["scenarios"][scenario]["severities"]])
+
+    ce, relative = {}, {}
+    for scenario in both:
+        own, base = errors(result, scenario), errors(baseline, scenario)
+        ce[scenario] = _ratio(own.sum(), base.sum())
+        lost = [(e - (1 - of["clean"]["accuracy"])).sum() for e, of in ((own, result), (base, baseline))]
+        relative[scenario] = _ratio(*lost)
+    return {
+        "baseline": name,
+        "run_key": baseline["run_key"],
+        "scenarios": both,
+        "ce": ce,
+        "relative_ce": relative,
+        "mce": _mean(ce),
+        "relative_mce": _mean(relative),
+    }
+
+
+def against_row(
+    rows: Sequence[tuple[str, Path, Mapping[str, Mapping[str, Any]]]], baseline: str | None
+) -> list[tuple[str, Path, dict[str, dict[str, Any]]]]:
+    """Results of a table's rows with their errors relative to the baseline row's own network.
+
+    Args:
+        rows: (row, its results' folder, results by file); baseline: a row's name. `mce` becomes None for a row that was
+            asked about other faces, and for all where the baseline row has no results.
+    """
+    named = next((found for row, _, found in rows if row == baseline), {})
+    base = named.get("model.safetensors")
+    told = []
+    for row, folder, found in rows:
+        fits = {
+            file: base is not None and result["data"]["faces"] == base["data"]["faces"]
+            for file, result in found.items()
+        }
+        both = {
+            file: {**result, "mce": corruption_error(result, base, str(baseline)) if base and fits[file] else None}
+            for file, result in found.items()
+        }
+        told.append((row, folder, both))
+    return told
+
+
+def _ratio(own: float, base: float) -> float | None:
+    return float(own / base) if base > 1e-12 else None
+
+
+def _mean(values: Mapping[str, float | None]) -> float | None:
+    known = [value for value in values.values() if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None

@@ -63,10 +63,12 @@ class FaceData:
         """Open the training or validation split.
 
         Raises:
-            FerLabError: the test split is asked for; it opens only through `open_test_split`.
+            FerLabError: the test split is asked for, which opens only through `open_test_split`; or it has no face.
         """
         if name not in ("train", "validation"):
             raise FerLabError(f"The split '{name}' is not readable here: the test split opens only with frozen hashes.")
+        if not self.meta["faces"][name]:
+            raise FerLabError(f"{self.meta['name']} has no face in {name}; data.fractions=[0.7,0.15,0.15] splits it.")
         return self._read(name)
 
     def _read(self, name: str) -> FaceSplit:
@@ -76,7 +78,7 @@ class FaceData:
         images = np.memmap(file, np.uint8, "r", shape=shape) if len(table) else np.empty(shape, np.uint8)
         votes = table[[f"{VOTES}{k}" for k in self.class_names]].to_numpy(np.float32) if self.meta["votes"] else None
         known = ("sample_id", "label", "group")
-        columns = {k: table[k].to_numpy() for k in table if k not in known and not k.startswith(VOTES)}
+        columns = {k: _array(table[k]) for k in table if k not in known and not k.startswith(VOTES)}
         labels, groups = (table[k].to_numpy(copy=True) for k in ("label", "group"))
         return FaceSplit(images, labels, table["sample_id"].array, groups, votes, columns)
 
@@ -86,13 +88,21 @@ class FaceData:
 
     def describe(self) -> dict[str, Any]:
         """What the record keeps of the data."""
-        keys = ("name", "hash", "licence", "size", "faces", "counts", "skipped", "split")
+        keys = ("name", "hash", "licence", "size", "faces", "counts", "skipped", "notes", "split")
         kept = {key: self.meta[key] for key in keys}
         return {**kept, "channels": "grey" if self.channels == 1 else "rgb", "crop_margin": self.meta["crop_margin"]}
 
     def counts(self, split: str) -> np.ndarray:
         """int64 K: faces of each class in a split."""
         return np.array([self.meta["counts"][split][name] for name in self.class_names])
+
+
+def _array(column: pd.Series) -> np.ndarray:
+    """A column as an array; equal texts are one object, so that a million rows of few subjects cost little."""
+    if not pd.api.types.is_string_dtype(column):
+        return column.to_numpy()
+    codes, distinct = pd.factorize(column)
+    return np.append(np.asarray(distinct, object), None)[codes]  # the last: of code -1, a missing text
 
 
 def build_data(cfg: DictConfig) -> FaceData:

@@ -6,6 +6,7 @@ from typing import Any
 from rich import print as say
 
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.clean import clean_test_scores
 from fer_lab.evaluation.decision import decide
 from fer_lab.evaluation.parent import TEST, VALIDATION, Parent
 from fer_lab.evaluation.predict import copy_predictions, load_predictions, load_votes
@@ -49,6 +50,7 @@ def derive(run: Run, parent: Parent) -> None:
             metrics[name] = decision.score(logits, labels, names, load_votes(run.folder / file, names))
             metrics[name]["loss"] = parent.record["metrics"][name]["loss"]
             save_split_plots(run.folder / "plots", name, metrics[name], names)
+        metrics |= clean_test_scores(run.folder / TEST, names, decision)
         changes: dict[str, Any] = {}
         if smoothing:
             metrics["sequence"] = {name: smoothing.score(*split, calibration, value) for name, split in splits.items()}

@@ -15,6 +15,9 @@ from fer_lab.evaluation.calibration import Calibration, as_calibration
 from fer_lab.models.folding import folded
 from fer_lab.models.network import Network
 
+#: Column of a split and of its predictions: whether the face's pixels stand in training too.
+COPY = "copy_in_train"
+
 
 def predict(
     logits_of: Callable[[np.ndarray], np.ndarray], split: FaceSplit, title: str, batch_size: int = 16
@@ -53,11 +56,14 @@ def save_predictions(
     class_names: Sequence[str],
     calibration: Calibration | float = 1.0,
 ) -> None:
-    """Write sample_id, label and predicted (their names), group (equal pixels), logit_<class>, and votes_<class> where
-    there are votes. Logits are uncalibrated; `predicted` is the most probable class after calibration."""
+    """Write sample_id, label and predicted (their names), group (equal pixels), copy_in_train where it is known,
+    logit_<class>, and votes_<class> where there are votes. Logits are uncalibrated; `predicted` is the most probable
+    class after calibration."""
     table = pd.DataFrame({"sample_id": split.ids.astype(str), "label": [class_names[k] for k in split.labels]})
     table["predicted"] = _predicted(logits, class_names, calibration)
-    table["group"] = split.groups.astype(str)
+    table["group"] = [f"{group:016x}" for group in split.groups]
+    if COPY in split.columns:
+        table[COPY] = split.columns[COPY]
     for k, name in enumerate(class_names):
         table[f"logit_{name}"] = logits[:, k]
     if split.votes is not None:

@@ -2,7 +2,8 @@
 
 The steps, in this order, on a table of the decoded faces, without their pixels:
 
-1. Split: `split_file`, or `folds`, or `fractions`, or the source's own; faces without one are split 70/15/15.
+1. Split: `split_file`, or `folds`, or `fractions`, or the source's own; faces without one are split 70/15/15,
+   and where a source's own lacks validation or test, 15 % of training become it.
 2. Copies are marked: faces whose pixels stand on another side of that split too.
 3. `take` and `take_held_out` keep a share of it, for quick studies.
 4. `exclude` takes listed faces out of training; validation and test are never changed by such a list.
@@ -149,6 +150,14 @@ class Selection:
         if new.any():
             groups = self._groups(table, near)
             side[new] = stratified_fractions(labels[new], groups[new], fractions, self.split_seed)
+        elif lacking := [part for part in (_VALIDATION, _TEST) if part not in side and _TRAIN in side]:
+            inside, share = np.flatnonzero(side == _TRAIN), _DEFAULT_FRACTIONS[_VALIDATION]
+            groups = self._groups(table, near)[inside]
+            shares = [1 - share * len(lacking), *[share] * len(lacking)]
+            parts = stratified_fractions(labels[inside], groups, shares, self.split_seed)
+            side[inside] = np.array([_TRAIN, *lacking])[parts]
+            taken = " and ".join(SPLITS[part] for part in lacking)
+            return side, f"official, {taken} ({round(100 * share)} % each) out of training"
         named = "/".join(f"{round(100 * share)}" for share in fractions)
         return side, "official" if not new.any() else named if new.all() else f"official, {named} where there is none"
 

@@ -107,7 +107,7 @@ def entries_of_manifest(
             if _plain(split) not in splits:
                 raise FerLabError(f"{where}: the split '{split}' is unknown; use train, validation or test.")
             split = splits[_plain(split)]
-        values = {column: found[row] for column, found in kept.items() if found[row] is not None}
+        values = {column: value for column, found in kept.items() if (value := found[row]) is not None}
         entries.append(Entry(name, emotion, split.strip(), values))
     if not entries:
         raise FerLabError(f"{manifest} lists no image; its rows must follow a line that names the columns.")

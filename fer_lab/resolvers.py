@@ -1,11 +1,12 @@
-"""What a config may compute: `${choice:...}`, `${variant:...}`, `${path:...}`, `${csv:...}`, `${scaled:...}`."""
+"""What a config may compute: `${choice:...}`, `${variant:...}`, `${path:...}`, `${csv:...}`, `${scaled:...}`,
+`${rare_steps:...}`."""
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
 from fer_lab.errors import FerLabError
 
@@ -47,6 +48,24 @@ def scaled(value: float | Sequence[float], strength: float, around: float = 0.0)
     return around * (value / around) ** strength if around else value * strength
 
 
+def rare_steps(rarity: float, *, _root_: DictConfig) -> DictConfig | None:
+    """`${rare_steps:${augment.rarity}}`: `augment.steps` at twice their strength, at most 2; null where rarity is 0.
+
+    It must stand above `steps` in its file, which are resolved in place, in order.
+
+    Raises:
+        FerLabError: the strength is 2 already.
+    """
+    if not rarity:
+        return None
+    root = OmegaConf.masked_copy(_root_, [key for key in _root_ if key != "hydra"])
+    if root.augment.strength >= 2:
+        raise FerLabError("augment.rarity has nothing to add to augment.strength=2; set one of them lower.")
+    with read_write(root):
+        root.augment.strength = min(2 * root.augment.strength, 2.0)
+    return OmegaConf.create(OmegaConf.to_container(root.augment.steps, resolve=True))
+
+
 def register() -> None:
     """Make them known to OmegaConf, in every process that reads a config."""
     OmegaConf.register_new_resolver("choice", choice, replace=True)
@@ -54,5 +73,6 @@ def register() -> None:
     OmegaConf.register_new_resolver("path", lambda *parts: str(Path(*map(str, parts))), replace=True)
     OmegaConf.register_new_resolver("csv", lambda values: ",".join(str(value) for value in values), replace=True)
     OmegaConf.register_new_resolver("scaled", scaled, replace=True)
+    OmegaConf.register_new_resolver("rare_steps", rare_steps, replace=True)
     # conf/hydra holds our own joblib, ray, ... in full: that Hydra checks them against the plugins' keys too is welcome
     warnings.filterwarnings("ignore", "(?s).*is validated against ConfigStore schema with the same name")

@@ -6,7 +6,7 @@ The only file that knows albumentations (2.0.8, the last MIT release).
 import functools
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,74 @@ import albumentations as A
 import numpy as np
 from hydra.utils import instantiate
 
+from fer_lab.data import classroom
 from fer_lab.errors import FerLabError
+
+_CONDITIONS = ("backlight", "low_light", "over_exposure", "turn", "motion_blur", "noise", "jpeg", "low_resolution")
 
 
 @functools.cache
 def drawn_by() -> str:
-    """What besides config and key decides a view: this file and the library, as 16 hex digits."""
-    return hashlib.sha256(Path(__file__).read_bytes() + A.__version__.encode()).hexdigest()[:16]
+    """What besides config and key decides a view: the drawing code and the library, as 16 hex digits."""
+    code = b"".join(Path(str(path)).read_bytes() for path in (__file__, classroom.__file__))
+    return hashlib.sha256(code + A.__version__.encode()).hexdigest()[:16]
+
+
+class Condition(A.ImageOnlyTransform):
+    """A condition of `fer_lab.data.classroom`, of an amount drawn uniformly.
+
+    Args:
+        name: of the function; amount: lowest and highest, within [0, 1]; p: how often it happens.
+    """
+
+    def __init__(self, name: str, amount: Sequence[float], p: float) -> None:
+        super().__init__(p=_within(p))
+        if name not in _CONDITIONS:
+            raise FerLabError(f"name={name} is no condition; take one of {', '.join(_CONDITIONS)}.")
+        self.draw, self.amount = getattr(classroom, name), _range(amount)
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+        """uint8 H×W×C to the same."""
+        return self.draw(img, self.random_generator.uniform(*self.amount), self.random_generator)
+
+
+class Occluder(A.ImageOnlyTransform):
+    """An object in front of the face, see :func:`fer_lab.data.classroom.occlude`.
+
+    Args:
+        objects: kind -> regions it may cover, or null; each kind comes equally often. amount, p: as of a condition.
+    """
+
+    def __init__(self, objects: Mapping[str, Sequence[str] | None], amount: Sequence[float], p: float) -> None:
+        super().__init__(p=_within(p))
+        self.objects = [(kind, tuple(regions)) for kind, regions in objects.items() if regions]
+        unknown = [word for kind, regions in self.objects for word in (kind, *regions)]
+        unknown = [word for word in unknown if word not in (*classroom.KINDS, *classroom.REGIONS)]
+        if unknown or not self.objects:
+            raise FerLabError(
+                f"objects={dict(objects)} must map some of {', '.join(classroom.KINDS)} to lists of "
+                f"{', '.join(classroom.REGIONS)}."
+            )
+        self.amount = _range(amount)
+
+    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+        """uint8 H×W×C to the same."""
+        rng: Any = self.random_generator
+        kind, regions = self.objects[rng.integers(len(self.objects))]
+        return classroom.occlude(img, rng.uniform(*self.amount), rng, kind, regions[rng.integers(len(regions))])
+
+
+def _range(amount: Sequence[float]) -> tuple[float, float]:
+    low, high = amount
+    if not 0 <= low <= high:
+        raise FerLabError(f"amount={list(amount)} must be a range within [0, 1].")
+    return min(low, 1.0), min(high, 1.0)  # augment.strength may widen it beyond
+
+
+def _within(p: float) -> float:
+    if not 0 <= p <= 1:
+        raise FerLabError(f"p={p} must be within [0, 1].")
+    return p
 
 
 class Augmenter:
@@ -28,12 +89,16 @@ class Augmenter:
 
     Args:
         steps: name -> `_target_` node of an albumentations transform, or null.
+        rare: draws instead, with the probability `chances[label]` (float K), the faces of rarer classes.
 
     Raises:
         FerLabError: a step's parameters are refused by albumentations; the step is named.
     """
 
-    def __init__(self, steps: Mapping[str, Any]) -> None:
+    def __init__(
+        self, steps: Mapping[str, Any], rare: "Augmenter | None" = None, chances: np.ndarray | None = None
+    ) -> None:
+        self.rare, self.chances = rare, chances
         transforms = []
         for name, step in (steps or {}).items():
             if step is None:
@@ -50,15 +115,17 @@ class Augmenter:
     def __bool__(self) -> bool:
         return bool(self.compose.transforms)
 
-    def __call__(self, face: np.ndarray, key: str) -> np.ndarray:
+    def __call__(self, face: np.ndarray, key: str, label: int = 0) -> np.ndarray:
         """A view of a face.
 
         Args:
-            face: uint8 H×W×C; key: what the draw is derived from; equal keys give equal views.
+            face: uint8 H×W×C; key: what the draw is derived from; equal keys give equal views. label: its class.
 
         Returns:
             uint8 H×W×C.
         """
+        if self.rare and self.chances is not None and _share(key) < self.chances[label]:
+            return self.rare(face, key)
         self._reseed(key)
         return self.compose(image=face)["image"]
 
@@ -73,3 +140,28 @@ class Augmenter:
         state["state"] = {"state": word, "inc": word | 1}  # PCG64: any state, an odd increment
         state["has_uint32"] = 0
         self._generator.bit_generator.state = state
+
+
+def build_augmenter(augment: Mapping[str, Any], counts: np.ndarray) -> Augmenter:
+    """The augmenter of a config, where `augment.rarity` r > 0 targeted at rare classes.
+
+    A face of a class with n of the largest class's n_max training faces is drawn by `augment.rare_steps`, the steps at
+    twice their strength, with probability 1 - (n / n_max)^r: never for the largest class, nearly always for a rare one.
+
+    Args:
+        augment: `steps`, and `rarity` with `rare_steps` where the file has them; counts: int K, training faces a class.
+
+    Raises:
+        FerLabError: rarity is negative.
+    """
+    rarity = augment.get("rarity") or 0.0
+    if rarity < 0:
+        raise FerLabError(f"augment.rarity={rarity} must not be negative.")
+    if not rarity:
+        return Augmenter(augment["steps"])
+    return Augmenter(augment["steps"], Augmenter(augment["rare_steps"]), 1 - (counts / max(counts.max(), 1)) ** rarity)
+
+
+def _share(key: str) -> float:
+    """A number in [0, 1) that depends on the key alone, and on nothing that the view itself is drawn from."""
+    return int.from_bytes(hashlib.shake_128(f"rare {key}".encode()).digest(8), "little") / 2**64

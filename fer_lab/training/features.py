@@ -119,7 +119,8 @@ class _View:
         if not self.augmenter:
             return faces
         names = [Views(self.number + 1, 0).key(0, self.number, self.split.ids[i]) for i in index]
-        return np.stack([self.augmenter(face, name) for face, name in zip(faces, names, strict=True)])
+        wanted = zip(faces, names, self.split.labels[index], strict=True)
+        return np.stack([self.augmenter(face, name, label) for face, name, label in wanted])
 
 
 class FeatureStore:

@@ -1,5 +1,7 @@
 """The network: preprocessing, backbone and head as one module, uint8 faces in, logits out."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from omegaconf import DictConfig
@@ -42,7 +44,8 @@ def build_network(cfg: DictConfig, classes: int) -> Network:
     """Build backbone, head and preprocessing of a config; weights as `cfg.backbone.weights` says."""
     backbone: Backbone = build(cfg.backbone)
     head = build(cfg.head, features=backbone.features, classes=classes)
-    return Network(Preprocess(cfg.input_size, backbone.mean, backbone.std), backbone, head)
+    illumination = build(cfg.get("illumination"))  # absent from the configs of older runs
+    return Network(Preprocess(cfg.input_size, backbone.mean, backbone.std, illumination), backbone, head)
 
 
 def build_loss(cfg: DictConfig, data: FaceData) -> Loss:
@@ -54,19 +57,20 @@ def build_loss(cfg: DictConfig, data: FaceData) -> Loss:
     weights = build(cfg.weighting, counts=data.counts("train"))
     tensor = None if weights is None else torch.tensor(np.asarray(weights), dtype=torch.float32)
     loss: Loss = build(cfg.loss, class_weights=tensor)
-    if loss.needs_votes:
+    if loss.needs_votes and not data.meta["votes"]:
         raise FerLabError(
             f"This loss needs vote distributions, but {data.meta['name']} has one label a face; use loss=cross_entropy."
         )
     return loss
 
 
-def describe_network(network: Network, size: int, channels: int) -> dict[str, int]:
-    """Parameter counts and multiply-adds of one face.
+def describe_network(network: Network, size: int, channels: int) -> dict[str, Any]:
+    """Parameter counts and multiply-adds of one face, and what its preprocessing does about illumination.
 
     Returns:
         parameters_total, parameters_trainable (as requires_grad stands now), parameters_keras_no_top (the backbone's
-        parameters with BatchNorm's moving statistics, as Keras counts a model without top: paper B, table 1) and macs.
+        parameters with BatchNorm's moving statistics, as Keras counts a model without top: paper B, table 1) and macs;
+        illumination: none, or the step with its settings.
     """
     backbone = network.backbone
     statistics = [b for name, b in backbone.named_buffers() if name.endswith(("running_mean", "running_var"))]
@@ -81,4 +85,5 @@ def describe_network(network: Network, size: int, channels: int) -> dict[str, in
         "parameters_trainable": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "parameters_keras_no_top": sum(t.numel() for t in [*backbone.parameters(), *statistics]),
         "macs": counter.get_total_flops() // 2,
+        "illumination": str(network.preprocess.illumination or "none"),
     }

@@ -15,19 +15,22 @@ class Preprocess(nn.Module):
     Args:
         input_size: side of the network's input in pixels; faces are resized to it bilinearly.
         mean, std: of the three channels, in units of the 0-1 range.
+        illumination: float N×C×H×W in 0-255 to the same, before the resize; None leaves the light as it is.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, input_size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, input_size: int, mean: Sequence[float], std: Sequence[float], illumination: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.input_size = input_size
+        self.input_size, self.illumination = input_size, illumination
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, faces: Tensor) -> Tensor:
-        """Resize, scale and normalise.
+        """Normalise the illumination, resize, scale and normalise.
 
         Args:
             faces: uint8 N×H×W×C or N×C×H×W, C 1 (grey, repeated) or 3 (RGB).
@@ -45,6 +48,8 @@ class Preprocess(nn.Module):
         elif faces.shape[1] not in (1, 3):
             raise FerLabError(f"Faces must have 1 or 3 channels, first or last; the shape is {tuple(faces.shape)}.")
         images = faces.to(self.mean.dtype)
+        if self.illumination is not None:
+            images = self.illumination(images)
         size = (self.input_size, self.input_size)
         if tuple(images.shape[-2:]) != size:
             shrinks = images.shape[-1] > self.input_size

@@ -1,5 +1,7 @@
 """Losses: (logits, target) to a scalar. Class weights come from `weighting`; every loss here honours them.
 
+A target is a class, int64 N, or a distribution over classes, float32 N×K, where faces are mixed or have votes.
+
 A new loss is a class here and a file in conf/loss.
 """
 
@@ -45,9 +47,14 @@ class CrossEntropy(Loss):
         """Mean over the batch, weighted by the classes' weights.
 
         Args:
-            logits: float32 N×K; target: int64 N.
+            logits: float32 N×K; target: int64 N or float32 N×K.
         """
-        return F.cross_entropy(logits, target, self.class_weights, label_smoothing=self.label_smoothing)
+        if not target.is_floating_point():
+            return F.cross_entropy(logits, target, self.class_weights, label_smoothing=self.label_smoothing)
+        total = F.cross_entropy(
+            logits, target, self.class_weights, label_smoothing=self.label_smoothing, reduction="sum"
+        )
+        return total / _weight(target, self.class_weights)
 
 
 class Focal(Loss):
@@ -70,13 +77,26 @@ class Focal(Loss):
         self.gamma = gamma
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Weighted mean over the batch; logits float32 N×K, target int64 N."""
+        """Weighted mean over the batch; logits float32 N×K, target int64 N or float32 N×K.
+
+        The loss of a distribution is that of its classes, each by its share, as mixup has it.
+        """
+        if target.is_floating_point():
+            log_all = F.log_softmax(logits, dim=1)
+            shares = target if self.class_weights is None else target * self.class_weights
+            total = -(shares * (1 - log_all.exp()) ** self.gamma * log_all).sum()
+            return total / _weight(target, self.class_weights)
         log_p = F.log_softmax(logits, dim=1).gather(1, target[:, None]).squeeze(1)
         losses = -((1 - log_p.exp()) ** self.gamma) * log_p
         if self.class_weights is None:
             return losses.mean()
         weights = self.class_weights[target]
         return (weights * losses).sum() / weights.sum()
+
+
+def _weight(target: Tensor, class_weights: Tensor | None) -> Tensor:
+    """What a batch weighs in all, by which PyTorch divides the loss of classes, but not that of distributions."""
+    return (target if class_weights is None else target * class_weights).sum()
 
 
 class SoftLabel(Loss):

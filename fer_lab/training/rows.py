@@ -20,6 +20,7 @@ from rich import print as say
 from rich.console import Console
 from rich.markup import escape
 
+from fer_lab.data.mix import refuse_kept_features
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.parent import check_parent, parent_folder
 from fer_lab.models.weights import weights_file
@@ -60,7 +61,9 @@ def check_row(cfg: DictConfig) -> None:
         )
     with warnings.catch_warnings():  # said again when it trains
         warnings.simplefilter("ignore")
-        build(cfg.schedule, max_epochs=cfg.trainer.max_epochs)
+        stages = build(cfg.schedule, max_epochs=cfg.trainer.max_epochs)
+    kept = max(stage.views for stage in stages) if cfg.cache.features != "off" else 0
+    refuse_kept_features(cfg.name, build(cfg.mix), kept)
     weights = weights_file(cfg.backbone.timm_name, cfg.backbone.weights, cfg.backbone.weights_dir)
     if weights and not weights.is_file():
         raise FerLabError(f"{cfg.name}: backbone.weights={weights} does not exist; correct it, or take none or hub.")

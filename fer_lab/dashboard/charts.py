@@ -19,7 +19,7 @@ from fer_lab.live.store import LessonSegment
 #: Emotions that have a colour of their own in app.css.
 COLOURED = ("happy", "surprise", "neutral", "sad", "fear", "angry", "disgust", "contempt")
 _STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
-_MOST_BINS, _MOST_TICKS, _SHORTEST = 360, 6, 60
+_MOST_BINS, _MOST_TICKS, _SHORTEST = 180, 6, 60
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def overlay(lessons: Sequence[Series]) -> TimeChart:
 
 
 def bin_width(length: float) -> int:
-    """Whole seconds in a bin, so that no chart has more than 360."""
+    """Whole seconds in a bin, so that no chart has more than 180."""
     return max(1, -int(-length // _MOST_BINS))
 
 

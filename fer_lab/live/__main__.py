@@ -1,7 +1,9 @@
 """`python -m fer_lab.live`: video or camera in, a group's emotions and Learning Satisfaction Index per second out."""
 
 import os
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,62 +15,92 @@ from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.smoothing import smoother_factory
 from fer_lab.faces.detect import build_detector
-from fer_lab.live import summary
-from fer_lab.live.capture import Source, open_source
+from fer_lab.live.capture import Source, open_source, paced
+from fer_lab.live.fetch import detector_path
 from fer_lab.live.interrupt import stop_requests
+from fer_lab.live.keep import Keeper
+from fer_lab.live.labels import Descriptors, Labeller
 from fer_lab.live.legal import NOTICE, require_purpose
 from fer_lab.live.lsi import Lsi
-from fer_lab.live.pipeline import Pipeline
+from fer_lab.live.pipeline import Frame, Pipeline
+from fer_lab.live.privacy import check_privacy
 from fer_lab.live.screen import closing_table, line, progress_line
-from fer_lab.live.sink import Sink
+from fer_lab.live.settings import check_settings
+from fer_lab.live.stages import Stages
+from fer_lab.live.summary import Summary
+from fer_lab.live.timing import Timings
 from fer_lab.schema import command
 
+_STAGES = ("detection", "classification", "summary")  # each with a queue before it
 
-def live(cfg: DictConfig) -> dict:
+
+def live(cfg: DictConfig) -> dict[str, Any]:
     """Watch `source` with `model` until it ends or Ctrl-C, and summarise the group second by second.
 
     Returns:
-        `seconds` (list of :class:`summary.Second` that were stored), `withheld` (seconds with too few faces), `frames`,
-        `fps` (frames worked through a second of wall time), `frame_ms` (mean time from frame to smoothed output),
-        `ended` ("end of source" or "interruption"), `sink` (folder or None).
+        `seconds` (list of :class:`fer_lab.live.summary.Second` that were stored), `withheld` (seconds with too few
+        faces), `segments` (list of Segment and its mean), `descriptors` (:meth:`Descriptors.result`), `sink` (folder or
+        None), `lesson` (its id in the store, or None), `frames`, `dropped` (by the stage before which frames were
+        dropped), `fps` (frames worked through a second of wall time), `frame_ms` and `frame_ms_p95` (median and 95 %
+        quantile of the time from a frame's arrival to its smoothed output), `ended` ("end of source" or
+        "interruption").
 
     Raises:
         FerLabError: purpose or consent is missing, or the model, the source or a setting does not fit.
     """
     require_purpose(cfg.live.purpose, cfg.live.consent)
-    if cfg.privacy.min_group < 1:
-        raise FerLabError(f"privacy.min_group={cfg.privacy.min_group} must be at least 1; the default is 5.")
+    check_privacy(cfg.privacy, cfg.sink)
+    check_settings(cfg.live)
     if not cfg.model:
         raise FerLabError(
             "No model to ask: say model=<run>/export/model.onnx, after `python -m fer_lab.export run=<run>`."
         )
     _keep_quiet()
+    cv2.setNumThreads(cfg.live.threads)
     console = Console()
     console.print(NOTICE, style="yellow", highlight=False)
 
     classifier = Classifier.load(cfg.model, cfg.live.threads)
-    detector = build_detector(cfg.live.detector_file, cfg.live.detector_width, cfg.live.min_face)
-    pipeline = Pipeline(detector, classifier, smoother_factory(**cfg.live.smoothing))
     lsi = Lsi(cfg.live.weights, classifier.class_names)
-    source = open_source(cfg.source, cfg.live.folder_fps, **cfg.live.synthetic)
-    columns = summary.columns(classifier.class_names)
-    sink = Sink(Path(cfg.sink), columns, _declared(cfg, source, classifier)) if cfg.sink else None
-    seconds = summary.Summary(
-        cfg.privacy.min_group, lsi, lambda second: sink.write(summary.row(second)) if sink else None
+    file = detector_path(cfg.live.detector_file, cfg.live.detector_url, cfg.live.detector_sha256)
+    detector = build_detector(file, cfg.live.detector_width, cfg.live.min_face)
+    # what is not looked for is not blurred, so a video is only made of frames that were searched
+    every = 1 if cfg.privacy.video else cfg.live.detect_every
+    pipeline = Pipeline(detector, classifier, smoother_factory(**cfg.live.smoothing), every)
+    gone = threading.Event()
+    source = open_source(cfg.source, cfg.live.folder_fps, **cfg.live.synthetic, reconnect_s=cfg.live.reconnect_s,
+                         wait=gone.wait)  # fmt: skip
+    realtime = source.kind in ("camera", "stream") if cfg.live.realtime is None else cfg.live.realtime
+    stages = Stages(
+        _frames(source, realtime, gone), [pipeline.locate, pipeline.classify], cfg.live.queue, lossless=not realtime
     )
+    keeper = Keeper(cfg, source, classifier)
+    seconds = Summary(cfg.privacy.min_group, lsi, keeper.second)
+    descriptors = Descriptors(len(classifier.class_names))
 
     try:
-        result = _watch(source, pipeline, seconds, console)
+        result = _watch(cfg, stages, classifier, seconds, descriptors, keeper, console, source.expected)
     finally:
-        if sink:
-            sink.close()
-    console.print(closing_table(seconds.stored, classifier.class_names, seconds.withheld, seconds.min_group))
+        gone.set()
+        keeper.close()
+    described = descriptors.result()
     console.print(
-        f"{result['frames']} frames until {result['ended']}, {result['fps']:.1f} FPS, "
-        f"{result['frame_ms']:.1f} ms from frame to smoothed output. Kept on disk: {cfg.sink or 'nothing (no sink)'}",
+        closing_table(
+            seconds.stored, keeper.segments, described, classifier.class_names, seconds.withheld, seconds.min_group,
+            cfg.live.lsi_scale,
+        )
+    )  # fmt: skip
+    dropped = ", ".join(f"{count} before {stage}" for stage, count in result["dropped"].items() if count)
+    kept = " and ".join(filter(None, [cfg.sink, cfg.live.store and "the store"]))
+    console.print(
+        f"{result['frames']} frames until {result['ended']}, {dropped or 'none'} dropped, {result['fps']:.1f} FPS, "
+        f"{result['frame_ms']:.1f} ms from frame to smoothed output (p95 {result['frame_ms_p95']:.1f}). "
+        f"Kept on disk: {kept or 'nothing (no sink)'}",
         highlight=False,
     )
-    return {"seconds": seconds.stored, "withheld": seconds.withheld, "sink": sink and Path(cfg.sink), **result}
+    found = {"seconds": seconds.stored, "segments": keeper.segments, "descriptors": described}
+    sink = Path(cfg.sink) if cfg.sink else None
+    return {**found, "withheld": seconds.withheld, "sink": sink, "lesson": keeper.lesson, **result}
 
 
 def _keep_quiet() -> None:
@@ -78,41 +110,52 @@ def _keep_quiet() -> None:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def _watch(source: Source, pipeline: Pipeline, seconds: summary.Summary, console: Console) -> dict[str, Any]:
+def _frames(source: Source, realtime: bool, gone: threading.Event) -> Iterator[Frame]:
+    """Frames as they arrive; a recording played in real time keeps to its own clock, as a camera would."""
+    played = realtime and source.kind not in ("camera", "stream")
+    for seconds, image in paced(source.frames, gone.wait) if played else source.frames:
+        yield Frame(seconds, image, time.perf_counter())
+
+
+def _watch(
+    cfg: DictConfig,
+    stages: Stages,
+    classifier: Classifier,
+    seconds: Summary,
+    descriptors: Descriptors,
+    keeper: Keeper,
+    console: Console,
+    expected: int | None,
+) -> dict[str, Any]:
     """Work through the frames; whatever stops it, the last second is finished."""
-    frames, busy, start = 0, 0.0, time.perf_counter()
-    with stop_requests() as stop, progress_line(console, source.expected) as progress:
+    least = cfg.live.abstain_below
+    if least is None:
+        least = getattr(classifier.metadata, "abstain_below", None) or 0.0
+    label = Labeller(least, cfg.live.hysteresis)
+    timings, start = Timings(), time.perf_counter()
+    with stop_requests() as stop, progress_line(console, expected) as progress:
         try:
-            for moment, image in source.frames:
-                arrived = time.perf_counter()
-                probabilities = pipeline.step(image, moment)
-                busy += time.perf_counter() - arrived
-                frames += 1
-                index = seconds.add(moment, probabilities)
-                progress.update(
-                    progress.task_ids[0], advance=1, description=line(len(probabilities), index, seconds.min_group)
-                )
-                if stop:
-                    break
+            for moment in stages.run(lambda: bool(stop)):
+                timings.add(time.perf_counter() - moment.sighting.frame.arrived)
+                ids, known = moment.sighting.ids, moment.sighting.expected
+                labels = label(ids, moment.probabilities, known)
+                counted = labels >= 0 if cfg.live.abstain_from == "group" else slice(None)
+                index = seconds.add(moment.seconds, moment.probabilities[counted])
+                if index is not None:
+                    descriptors.add(moment.seconds, ids, moment.probabilities, labels, known)
+                    keeper.moment(moment, labels, index)
+                shown = line(len(ids), index, seconds.min_group, cfg.live.lsi_scale)
+                progress.update(progress.task_ids[0], advance=1, description=shown)
         finally:
             seconds.close()
+    frames = int(timings.counts.sum())
     return {
         "frames": frames,
+        "dropped": dict(zip(_STAGES, stages.dropped, strict=True)),
         "fps": frames / (time.perf_counter() - start),
-        "frame_ms": 1e3 * busy / frames,
+        "frame_ms": timings.quantile_ms(0.5),
+        "frame_ms_p95": timings.quantile_ms(0.95),
         "ended": "interruption" if stop else "end of source",
-    }
-
-
-def _declared(cfg: DictConfig, source: Source, classifier: Classifier) -> dict[str, Any]:
-    """What privacy.json says of this run: kinds and switches, no names of files."""
-    model = classifier.metadata
-    return {
-        "purpose": cfg.live.purpose,
-        "consent": cfg.live.consent,
-        "switches": dict(cfg.privacy),
-        "source": source.kind,
-        "model": {"experiment": model.experiment, "run_key": model.run_key},
     }
 
 

@@ -23,13 +23,14 @@ Frames = Iterator[tuple[float, np.ndarray]]
 class Source:
     """An opened source.
 
-    kind: video, stream, camera, folder or synthetic. expected: number of frames where known.
+    kind: video, stream, camera, folder or synthetic. expected: number of frames where known. fps: of a recording.
     frames: yields seconds since the start (never decreasing) and a BGR picture (uint8 H×W×3); may raise FerLabError.
     """
 
     kind: str
     expected: int | None
     frames: Frames
+    fps: float = FPS
 
 
 def open_source(
@@ -65,12 +66,12 @@ def open_source(
         pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in _PICTURES)
         if not pictures:
             raise FerLabError(f"source={path} holds no pictures ({', '.join(sorted(_PICTURES))}): name another folder.")
-        return Source("folder", len(pictures), _pictures(pictures, folder_fps))
+        return Source("folder", len(pictures), _pictures(pictures, folder_fps), folder_fps)
     if not path.is_file():
         raise FerLabError(f"source={source} does not exist: name a {_KINDS}.")
     video = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
     expected = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    return _opened("video", source, _recorded(video), expected or None)
+    return _opened("video", source, _recorded(video), expected or None, video.get(cv2.CAP_PROP_FPS) or FPS)
 
 
 def paced(frames: Frames, wait: Callable[[float], object]) -> Frames:
@@ -83,12 +84,12 @@ def paced(frames: Frames, wait: Callable[[float], object]) -> Frames:
         yield seconds, image
 
 
-def _opened(kind: str, source: str, frames: Frames, expected: int | None = None) -> Source:
+def _opened(kind: str, source: str, frames: Frames, expected: int | None = None, fps: float = FPS) -> Source:
     """A source that has proved to give a frame; many a broken file or busy camera opens and then gives none."""
     first = next(frames, None)
     if first is None:
         raise FerLabError(f"source={source}: OpenCV gets no frame from this {kind}; give another {_KINDS}.")
-    return Source(kind, expected, itertools.chain([first], frames))
+    return Source(kind, expected, itertools.chain([first], frames), fps)
 
 
 def _stream(address: str) -> cv2.VideoCapture:

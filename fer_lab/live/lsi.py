@@ -6,6 +6,8 @@ import numpy as np
 
 from fer_lab.errors import FerLabError
 
+Z = 1.96  # of a 95 % band
+
 
 class Lsi:
     """LSI_t = 2 (w·p̂_t - min w) / (max w - min w) - 1 (Radytia and Darusalam 2026; they print no weights).
@@ -31,3 +33,25 @@ class Lsi:
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
         """Index of probabilities float ...×K (rows sum to 1): float64 of shape ..., in [-1, 1]."""
         return probabilities @ self.weights
+
+    def deviation(self, probabilities: np.ndarray) -> float:
+        """Standard deviation of a moment's index, from the probabilities float N×K of its N faces.
+
+        Face i shows one emotion E_i, of which the calibrated p_i is the distribution; the faces are independent given
+        their pictures. The group's index is the mean of s(E_i), s being the scaled weights. So its expectation is the
+        index of the mean probabilities, and its variance Σ_i (Σ_k p_ik s_k² - (Σ_k p_ik s_k)²) / N².
+
+        Smoothed probabilities are taken as they are: frames of one face err alike, so they count as one look.
+        """
+        variance = probabilities @ self.weights**2 - (probabilities @ self.weights) ** 2
+        return float(np.sqrt(np.maximum(variance, 0).sum())) / len(probabilities)
+
+
+def band(lsi: float, deviation: float) -> tuple[float, float]:
+    """Lower and upper end of the 95 % band of an index, inside [-1, 1]."""
+    return max(-1.0, lsi - Z * deviation), min(1.0, lsi + Z * deviation)
+
+
+def percent(lsi: float) -> float:
+    """An index in [-1, 1] as 0 to 100."""
+    return 50 * (lsi + 1)

@@ -85,7 +85,7 @@ class Stages:
         self.channels = [Channel(size, lossless) for _ in range(len(work) + 1)]
         inputs = [iter(source), *(map(f, c.get()) for f, c in zip(work, self.channels, strict=False))]
         self.threads = [
-            threading.Thread(target=_pump, args=(items, before, after), daemon=True)
+            threading.Thread(target=_pump, args=(items, before, after), daemon=True, name="stage")
             for items, before, after in zip(inputs, [None, *self.channels[:-1]], self.channels, strict=True)
         ]
 

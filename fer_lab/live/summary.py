@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_lab.live.lsi import Lsi
+from fer_lab.live.lsi import Lsi, band, percent
 
 
 @dataclass(frozen=True)
@@ -14,22 +14,41 @@ class Second:
 
     second: whole seconds since the start. faces: mean number of faces in a counted frame.
     probabilities: float64 K, mean over the faces of a frame, then over the counted frames. lsi: in [-1, 1].
+    deviation: standard deviation of lsi, the mean of its frames': errors of one face last, so frames do not average
+    them out.
     """
 
     second: int
     faces: float
     probabilities: np.ndarray
     lsi: float
+    deviation: float
+
+    @property
+    def low(self) -> float:
+        return band(self.lsi, self.deviation)[0]
+
+    @property
+    def high(self) -> float:
+        return band(self.lsi, self.deviation)[1]
 
 
-def columns(class_names: Sequence[str]) -> list[str]:
+def columns(class_names: Sequence[str], scale: str) -> list[str]:
     """Names of the values of :func:`row`."""
-    return ["second", "faces", *class_names, "lsi"]
+    name = "lsi_100" if scale == "percent" else "lsi"
+    return ["second", "faces", *class_names, name, f"{name}_low", f"{name}_high"]
 
 
-def row(second: Second) -> list[str]:
-    """A second as text: one decimal for the faces, four for the rest."""
-    return [f"{second.second}", f"{second.faces:.1f}", *(f"{p:.4f}" for p in second.probabilities), f"{second.lsi:.4f}"]
+def row(second: Second, scale: str) -> list[str]:
+    """A second as text: one decimal for the faces, four for the rest. scale: unit, or percent for an index 0 to 100."""
+    return [f"{second.second}", *values(second, scale)]
+
+
+def values(second: Second, scale: str) -> list[str]:
+    """All of a row but its time."""
+    index = [second.lsi, second.low, second.high]
+    shown = [f"{percent(x):.2f}" for x in index] if scale == "percent" else [f"{x:.4f}" for x in index]
+    return [f"{second.faces:.1f}", *(f"{p:.4f}" for p in second.probabilities), *shown]
 
 
 class Summary:
@@ -52,6 +71,7 @@ class Summary:
         self.withheld = 0
         self.current: int | None = None
         self.moments: list[np.ndarray] = []
+        self.deviations: list[float] = []
         self.faces = 0
 
     def add(self, seconds: float, probabilities: np.ndarray) -> float | None:
@@ -63,6 +83,7 @@ class Summary:
             return None
         mean = probabilities.mean(axis=0)
         self.moments.append(mean)
+        self.deviations.append(self.lsi.deviation(probabilities))
         self.faces += len(probabilities)
         return float(self.lsi(mean))
 
@@ -72,9 +93,15 @@ class Summary:
             return
         if self.moments:
             mean = np.mean(self.moments, axis=0)
-            second = Second(self.current, self.faces / len(self.moments), mean, float(self.lsi(mean)))
+            second = Second(
+                self.current,
+                self.faces / len(self.moments),
+                mean,
+                float(self.lsi(mean)),
+                float(np.mean(self.deviations)),
+            )
             self.stored.append(second)
             self.keep(second)
         else:
             self.withheld += 1
-        self.current, self.moments, self.faces = None, [], 0
+        self.current, self.moments, self.deviations, self.faces = None, [], [], 0

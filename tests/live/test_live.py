@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -15,10 +17,12 @@ from fer_lab.errors import FerLabError
 from fer_lab.labels import EMOTIONS
 from fer_lab.live.__main__ import live
 from fer_lab.live.pipeline import Pipeline
+from fer_lab.live.summary import Summary
 
 ROOT = Path(__file__).resolve().parents[2]
 MEDIA = ROOT.parent / "shared" / "media" / "video"
 YUNET = ROOT.parent / "shared" / "detectors" / "face_detection_yunet_2026may.onnx"
+COLUMNS = ["second", "faces", *EMOTIONS, "lsi", "lsi_low", "lsi_high"]
 
 
 def rows(sink: Path) -> list[dict[str, str]]:
@@ -30,7 +34,7 @@ def test_a_filmed_class_becomes_seconds_and_a_small_group_is_withheld(live_cfg, 
     result = live(live_cfg(f"source={video}"))
     assert (result["frames"], result["withheld"], result["ended"]) == (25, 1, "end of source")
     stored = rows(tmp_path / "sink")
-    assert list(stored[0]) == ["second", "faces", *EMOTIONS, "lsi"]
+    assert list(stored[0]) == COLUMNS
     assert [(row["second"], row["faces"]) for row in stored] == [("0", "6.0"), ("2", "6.0")]
     for row in stored:
         p = {name: float(row[name]) for name in EMOTIONS}
@@ -61,12 +65,9 @@ def test_min_group_is_a_switch_that_privacy_json_names(live_cfg, video, tmp_path
     assert result["withheld"] == 0
     assert [row["faces"] for row in rows(tmp_path / "sink")] == ["6.0", "4.0", "6.0"]
     privacy = json.loads((tmp_path / "sink" / "privacy.json").read_text())
-    assert (privacy["switches"], privacy["purpose"], privacy["consent"]) == (
-        {"min_group": 4},
-        "research",
-        "acknowledged",
-    )
-    assert privacy["stored"]["summary.csv"]["columns"] == ["second", "faces", *EMOTIONS, "lsi"]
+    assert (privacy["purpose"], privacy["consent"]) == ("research", "acknowledged")
+    assert (privacy["switches"]["min_group"], privacy["beyond_group_means"]) == (4, [])
+    assert privacy["stored"]["summary.csv"]["columns"] == COLUMNS
     assert video.name not in json.dumps(privacy)
 
 
@@ -79,15 +80,15 @@ def test_a_drawn_class_passes_the_default_group_size(live_cfg):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_a_complete_summary(number, live_cfg, video, tmp_path, monkeypatch):
-    step, seen = Pipeline.step, []
+    add, seen = Summary.add, []
 
-    def interrupted(self, image, seconds):
+    def interrupted(self, seconds, probabilities):
         seen.append(seconds)
         if len(seen) == 7:
             signal.raise_signal(number)
-        return step(self, image, seconds)
+        return add(self, seconds, probabilities)
 
-    monkeypatch.setattr(Pipeline, "step", interrupted)
+    monkeypatch.setattr(Summary, "add", interrupted)
     before = signal.getsignal(number)
     result = live(live_cfg(f"source={video}"))
     assert (result["ended"], result["frames"], len(seen)) == ("interruption", 7, 7)
@@ -96,17 +97,18 @@ def test_an_interrupt_leaves_a_complete_summary(number, live_cfg, video, tmp_pat
 
 
 def test_a_failure_in_the_middle_keeps_what_was_seen(live_cfg, video, tmp_path, monkeypatch):
-    step = Pipeline.step
+    classify = Pipeline.classify
 
-    def failing(self, image, seconds):
-        if seconds > 0.55:
+    def failing(self, sighting):
+        if sighting.frame.seconds > 0.55:
             raise FerLabError("broken")
-        return step(self, image, seconds)
+        return classify(self, sighting)
 
-    monkeypatch.setattr(Pipeline, "step", failing)
+    monkeypatch.setattr(Pipeline, "classify", failing)
     with pytest.raises(FerLabError, match="broken"):
         live(live_cfg(f"source={video}"))
     assert [row["second"] for row in rows(tmp_path / "sink")] == ["0"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "stage"]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,9 @@ def watch(event, args):
         writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         if isinstance(args[0], (str, bytes)) and (args[2] or 0) & writes:
             touched.append(os.path.relpath(os.fsdecode(args[0])))
-    elif event.startswith(("socket.", "subprocess.", "os.mkdir", "os.rename", "os.link", "os.symlink", "sqlite3.")):
+    elif event == "sqlite3.connect" or event.startswith(
+        ("socket.", "subprocess.", "os.mkdir", "os.rename", "os.link", "os.symlink")
+    ):
         touched.append(f"{event} {args[0]}")
 sys.addaudithook(watch)
 runpy.run_module("fer_lab.live", run_name="__main__", alter_sys=True)
@@ -157,32 +161,56 @@ print("HEAVY", sorted({"torch", "lightning", "pandas", "wandb"} & set(sys.module
 """
 
 
-def test_with_every_default_only_the_two_files_are_written_and_no_socket_is_opened(model, video, tmp_path):
-    words = [
-        f"source={video}",
-        f"model={model}",
-        "live.purpose=demonstration",
-        "live.consent=acknowledged",
-        "sink=kept",
-    ]
+def _watched(model: Path, video: Path, folder: Path, *words: str) -> tuple[list[str], set[str], str]:
+    """Files that the real command wrote, folders and databases that it touched, and the rest of what it said."""
+    said = [f"source={video}", f"model={model}", "live.purpose=demonstration", "live.consent=acknowledged"]
     done = subprocess.run(
-        [sys.executable, "-B", "-c", AUDITED, *words],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "HOME": str(tmp_path)},
+        [sys.executable, "-B", "-c", AUDITED, *said, *words],
+        cwd=folder, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "HOME": str(folder)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    touched = done.stdout.partition("TOUCHED\n")[2].partition("SOCKETS")[0].splitlines()
-    files = [line for line in touched if " " not in line and line != os.path.relpath(os.devnull, tmp_path)]
-    assert files == ["kept/privacy.json", "kept/summary.csv"]
-    # Hydra makes its run folder, which stays empty
-    assert {line for line in touched if " " in line} <= {
-        "os.mkdir kept",
-        "os.mkdir outputs",
-        f"os.mkdir {tmp_path}/outputs",
-    }
-    # and what native code may have written without an audit event, as ONNX Runtime's telemetry did
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == files
-    assert done.stdout.endswith("\nSOCKETS []\nHEAVY []\n")
+    touched, _, rest = done.stdout.partition("TOUCHED\n")[2].partition("SOCKETS")
+    lines = [line for line in touched.splitlines() if line != os.path.relpath(os.devnull, folder)]
+    return [line for line in lines if " " not in line], {line for line in lines if " " in line}, rest
+
+
+#: Hydra makes its run folder, which stays empty.
+def _hydra(folder: Path) -> set[str]:
+    return {"os.mkdir outputs", f"os.mkdir {folder}/outputs"}
+
+
+def _left(folder: Path) -> list[str]:
+    """What is there afterwards, native code's files included, which make no audit event (ONNX Runtime's telemetry)."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_with_every_default_only_the_two_files_are_written_and_no_socket_is_opened(model, video, tmp_path):
+    files, others, rest = _watched(model, video, tmp_path, "sink=kept")
+    assert files == ["kept/privacy.json", "kept/summary.csv"] == _left(tmp_path)
+    assert others <= {"os.mkdir kept", *_hydra(tmp_path)}
+    assert rest == " []\nHEAVY []\n"
+    assert [list(row) for row in rows(tmp_path / "kept")] == [COLUMNS] * 2
+
+
+def test_with_a_store_only_its_file_is_written_and_only_group_values_are_in_it(model, video, tmp_path):
+    pytest.importorskip("sqlalchemy", reason="the live extra is not installed")
+    files, others, rest = _watched(model, video, tmp_path, "live.store=kept/lessons.sqlite")
+    assert files == ["kept/lessons.sqlite"]
+    assert others <= {"os.mkdir kept", f"sqlite3.connect {tmp_path}/kept/lessons.sqlite", *_hydra(tmp_path)}
+    assert rest == " []\nHEAVY []\n"
+    # the log and its index belong to SQLite, which removes them when the last one closes the store
+    own = [f"kept/lessons.sqlite{end}" for end in ("", "-wal", "-shm")]
+    assert set(own[:1]) <= set(_left(tmp_path)) <= set(own)
+    with sqlite3.connect(tmp_path / "kept" / "lessons.sqlite") as plain:
+        counts = {
+            table: plain.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for (table,) in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        }
+        dump = "\n".join(plain.iterdump())
+    assert counts == {"lessons": 1, "seconds": 2, "segments": 0, "users": 0, "sessions": 0, "access_log": 0}
+    assert video.name not in dump
+    assert str(video.parent) not in dump
 
 
 def test_a_refusal_on_the_command_line_is_one_sentence(tmp_path):

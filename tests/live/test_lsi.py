@@ -5,7 +5,7 @@ import pytest
 
 from fer_lab.errors import FerLabError
 from fer_lab.labels import EMOTIONS, VOCABULARY
-from fer_lab.live.lsi import Lsi
+from fer_lab.live.lsi import Lsi, band, percent
 from fer_lab.schema import compose
 
 WEIGHTS = {"happy": 3.0, "neutral": 1.0, "sad": -1.0}
@@ -49,3 +49,27 @@ def test_a_class_without_a_weight_is_refused():
 def test_weights_that_are_all_the_same_are_refused():
     with pytest.raises(FerLabError, match=r"live\.weights are all 1, .*would not move"):
         Lsi({"happy": 1, "sad": 1.0}, ("happy", "sad"))
+
+
+def test_the_deviation_by_hand():
+    lsi = Lsi({"happy": 1, "sad": -1}, ("happy", "sad"))
+    # scores are ±1, so one face's variance is 1 - (p - q)²: 1 - 0.36 = 0.64 and 1; of the mean of two (0.64 + 1) / 4
+    assert lsi.deviation(np.array([[0.8, 0.2], [0.5, 0.5]])) == pytest.approx((1.64 / 4) ** 0.5)
+    assert lsi.deviation(np.array([[1.0, 0.0]])) == 0
+
+
+def test_the_band_holds_what_calibrated_faces_really_show():
+    rng = np.random.default_rng(0)
+    lsi = Lsi(compose("live").live.weights, EMOTIONS)
+    faces = rng.dirichlet(np.full(7, 0.5), 20)
+    low, high = band(float(lsi(faces.mean(axis=0))), lsi.deviation(faces))
+    shown = np.array([[rng.choice(7, p=p) for p in faces] for _ in range(2000)])
+    index = lsi.weights[shown].mean(axis=1)
+    assert np.mean((low <= index) & (index <= high)) == pytest.approx(0.95, abs=0.02)
+    assert index.std() == pytest.approx(lsi.deviation(faces), rel=0.05)
+
+
+def test_the_band_stays_on_the_scale():
+    assert band(0.9, 0.1) == (pytest.approx(0.704), 1)
+    assert band(-0.9, 0.1) == (-1, pytest.approx(-0.704))
+    assert [percent(x) for x in (-1, 0, 0.5, 1)] == [0, 50, 75, 100]

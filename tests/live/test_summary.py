@@ -26,6 +26,7 @@ def test_a_second_is_the_mean_of_its_moments(summary):
     assert (second.second, second.faces) == (0, 4.5)
     np.testing.assert_allclose(second.probabilities, [(2 / 3 + 1 / 6) / 2, (1 / 3 + 5 / 6) / 2])
     assert second.lsi == pytest.approx(-1 / 6)
+    assert second.deviation == 0  # every face is certain
     summary.close()
     assert [second.second for second in summary.kept] == [0, 1]
     assert summary.kept == summary.stored
@@ -55,7 +56,19 @@ def test_seconds_without_a_frame_are_neither_stored_nor_withheld(summary):
     assert ([second.second for second in summary.kept], summary.withheld) == ([0, 7], 0)
 
 
+def test_a_second_s_band_is_the_mean_of_its_moments(summary):
+    unsure, sure = np.full((4, 2), 0.5), np.array([HAPPY] * 4)
+    summary.add(0.0, unsure)  # deviation of four coins: 1 / 2
+    summary.add(0.5, sure)
+    summary.close()
+    (second,) = summary.kept
+    assert second.deviation == pytest.approx(0.25)
+    assert (second.low, second.high) == (pytest.approx(0.5 - 0.49), pytest.approx(0.99))
+
+
 def test_a_row_has_a_value_for_every_column():
-    second = Second(3, 5.25, np.array([0.25, 0.75]), -0.5)
-    assert columns(("happy", "sad")) == ["second", "faces", "happy", "sad", "lsi"]
-    assert row(second) == ["3", "5.2", "0.2500", "0.7500", "-0.5000"]
+    second = Second(3, 5.25, np.array([0.25, 0.75]), -0.5, 0.1)
+    assert columns(("happy", "sad"), "unit") == ["second", "faces", "happy", "sad", "lsi", "lsi_low", "lsi_high"]
+    assert row(second, "unit") == ["3", "5.2", "0.2500", "0.7500", "-0.5000", "-0.6960", "-0.3040"]
+    assert columns(("happy", "sad"), "percent")[-3:] == ["lsi_100", "lsi_100_low", "lsi_100_high"]
+    assert row(second, "percent")[-3:] == ["25.00", "15.20", "34.80"]

@@ -23,7 +23,7 @@ Fit = Literal["crop", "pad"]
 MAX_PIXELS = 64_000_000
 MID_GREY = 128
 #: Pillow's readers that are used: pixels with a signature of their own. EPS, PDF or WMF would start other programs.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "PSD", "SGI")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "PSD", "SGI")
 _REMEDY = "replace or remove it, or use data.on_corrupt=skip"
 
 
@@ -66,8 +66,10 @@ def is_image(path: Path) -> bool:
             Image.open(path, formats=FORMATS).close()
     except UnidentifiedImageError:
         return False
-    except Exception:
+    except OSError:
         return True
+    except Exception:  # a plugin took it for its own, and failed at once
+        return False
     return True
 
 

@@ -111,10 +111,8 @@ def _write(source: Source, folder: Path) -> dict:
     table, arranged = source.arrange(table, source.class_names, lambda: _near_duplicates(faces))
     if arranged["method"].startswith("official") and any(arranged["divided_groups"].values()):
         divided = " and ".join(f"{n} {_GROUPS[name]}" for name, n in arranged["divided_groups"].items() if n)
-        warnings.warn(
-            f"{source.name}: {divided} on two sides of its own split; data.dedup and data.fractions are remedies",
-            stacklevel=2,
-        )
+        remedy = "data.dedup acts on copies, data.fractions makes another split"
+        warnings.warn(f"{source.name}: {divided} on two sides of its own split; {remedy}", stacklevel=2)
     meta = _describe(source, folder, table, faces, skipped) | {"split": arranged}
     table[["sample_id", "split"]].to_parquet(folder / SPLIT_FILE, index=False)
     decoded.unlink()

@@ -13,6 +13,7 @@ from rich import print as say
 
 from fer_lab.data.datamodule import FaceDataModule
 from fer_lab.data.dataset import FaceData, build_data
+from fer_lab.evaluation.clean import clean_test_scores
 from fer_lab.evaluation.decision import decide
 from fer_lab.evaluation.derived import derive
 from fer_lab.evaluation.parent import TEST, VALIDATION, ready_parent
@@ -72,7 +73,8 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
     network = build_network(cfg, len(data.class_names))
     loss = build_loss(cfg, data)
     stages = build(cfg.schedule, max_epochs=cfg.trainer.max_epochs)
-    datamodule = FaceDataModule(data, cfg.augment, cfg.seed, cfg.trainer.batch_size, cfg.trainer.num_workers)
+    loading = (cfg.trainer.batch_size, cfg.trainer.num_workers, build(cfg.mix), loss.needs_votes)
+    datamodule = FaceDataModule(data, cfg.augment, cfg.seed, *loading)
     plan = ", ".join(f"{stage.name} {stage.epochs} epochs" for stage in stages)
     say(f"[bold]{cfg.name}[/bold] seed {cfg.seed}: {plan} → {run.folder}")
 
@@ -80,6 +82,7 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
         results = fit(cfg, stages, network, loss, datamodule, loggers)
     if not run.writes:
         return
+    data.save_split(run.folder)
     best = max(results, key=lambda result: result.score)
     weights = run.folder / "model.safetensors"
     safetensors.torch.save_model(network, str(weights))
@@ -95,11 +98,13 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
         test_logits = predict(of_network(network), test, "Test")
         save_predictions(run.folder / TEST, test, test_logits, data.class_names, decision.calibration)
 
-    metrics: dict[str, Any] = {"train": {"loss": _row(results[-1].rows, best.best_epoch)["train_loss"]}}
+    train_loss = next(row["train_loss"] for row in results[-1].rows if row["epoch"] == best.best_epoch)
+    metrics: dict[str, Any] = {"train": {"loss": train_loss}}
     for name, split, split_logits in (("validation", validation, logits), ("test", test, test_logits)):
         metrics[name] = decision.score(split_logits, split.labels, data.class_names, split.votes)
         metrics[name]["loss"] = loss.cpu()(torch.from_numpy(split_logits), torch.from_numpy(split.labels)).item()
         save_split_plots(run.folder / "plots", name, metrics[name], data.class_names)
+    metrics |= clean_test_scores(run.folder / TEST, data.class_names, decision)
     run.complete(
         metrics=metrics,
         epochs=sum(result.epochs for result in results),
@@ -117,10 +122,6 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
         pretraining=network.backbone.pretraining,
         data=data.describe(),
     )
-
-
-def _row(rows: list[dict], epoch: int) -> dict:
-    return next(row for row in rows if row["epoch"] == epoch)
 
 
 main = command("train", supervised)(in_turn(train))

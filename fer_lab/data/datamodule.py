@@ -10,8 +10,9 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Dataset
 
-from fer_lab.data.augment import Augmenter
+from fer_lab.data.augment import build_augmenter
 from fer_lab.data.dataset import EpochSampler, FaceData, FaceDataset, FaceSplit, FeatureDataset, Views, as_is
+from fer_lab.data.mix import Mix, Mixed
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,24 @@ class FaceDataModule(L.LightningDataModule):
 
     Args:
         data: the decoded source; augment: config of the training views; seed: of order and views.
-        batch_size: faces a step and process; num_workers: loader processes.
+        batch_size: faces a step and process; num_workers: loader processes; mix: of training batches, None for none.
+        votes: whether training targets are the raters' votes, float32 B×K; validation always has labels, int64 B.
     """
 
-    def __init__(self, data: FaceData, augment: DictConfig, seed: int, batch_size: int, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        data: FaceData,
+        augment: DictConfig,
+        seed: int,
+        batch_size: int,
+        num_workers: int = 0,
+        mix: Mix | None = None,
+        votes: bool = False,
+    ) -> None:
         super().__init__()
+        self.mix, self.votes = mix, votes
         self.data, self.seed, self.batch_size, self.num_workers = data, seed, batch_size, num_workers
-        self.augmenter = Augmenter(augment.steps)
+        self.augmenter = build_augmenter(augment, data.counts("train"))
         self.start_stage(0)
 
     def start_stage(self, first_epoch: int, views: int = 0, features: StageFeatures | None = None) -> None:
@@ -69,9 +81,13 @@ class FaceDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         split = self.train_split
+        targets = split.votes if self.votes and split.votes is not None else split.labels
         if self.features:
-            return self._loader(FeatureDataset(self.features.train, split.labels, self.views), len(split), self.seed)
-        return self._loader(FaceDataset(split, self.augmenter, self.views), len(split), self.seed)
+            return self._loader(FeatureDataset(self.features.train, targets, self.views), len(split), self.seed)
+        dataset: Dataset = FaceDataset(split, self.augmenter, self.views, targets)
+        if self.mix:
+            dataset = Mixed(dataset, self.mix, self.seed, len(self.data.class_names))
+        return self._loader(dataset, len(split), self.seed)
 
     def val_dataloader(self) -> DataLoader:
         split = self.validation_split

@@ -163,7 +163,7 @@ def fit_isotonic(logits: np.ndarray, labels: np.ndarray) -> Calibration:
 def _isotonic_knots(p: np.ndarray, hit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.isotonic import IsotonicRegression  # fitting needs scikit-learn, exported files do not
 
-    fitted = IsotonicRegression().fit(p, hit).predict(p)
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(p, hit).predict(p)
     share, step, count = np.unique(fitted.round(12), return_inverse=True, return_counts=True)
     x, least = np.bincount(step, p) / count, 1 / (len(p) + 2)
     y = np.clip(share, least, 1 - least)

@@ -1,4 +1,4 @@
-"""Figures by matplotlib's object API (no pyplot, no global state): style, confusion matrix, reliability, saving.
+"""Figures by matplotlib's object API (no pyplot, no global state): style, confusion matrix, reliability, risk, saving.
 
 Figures are drawn in light colours. `to_svg` turns them into inline SVG whose ink follows the page's theme.
 """
@@ -146,6 +146,34 @@ def reliability_figure(
 
 
 @styled
+def risk_coverage_figure(parts: Sequence[dict[str, Any]], title: str = "") -> Figure:
+    """Share of wrong answers against the share of faces answered, a line a seed, a dot where its threshold is.
+
+    Args:
+        parts: `metrics.<split>.selective` of each seed (`selective_scores`), at least one; title: empty for none.
+    """
+    figure, (axes,) = new_figure(3.9, 3.2)
+    for part in parts:
+        curve = part["curve"]
+        axes.plot(curve["coverage"], curve["risk"], color=PALETTE[0], linewidth=1.2, alpha=0.8)
+    axes.plot([], [], color=PALETTE[0], label=f"AURC {sum(part['aurc'] for part in parts) / len(parts):.3f}")
+    everything = sum(part["curve"]["risk"][-1] for part in parts) / len(parts)
+    axes.axhline(everything, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), label="all answered")
+    dots = [(part["coverage"], 1 - part["precision"]) for part in parts if part["precision"] is not None]
+    if dots:
+        label = f"for {parts[0]['target']:.0%} right"
+        axes.scatter(*zip(*dots, strict=True), 26, PALETTE[3], linewidth=0, zorder=3, clip_on=False, label=label)
+    top = max(max(part["curve"]["risk"]) for part in parts)
+    axes.set(xlim=(0, 1), ylim=(0, 1.08 * top or 1), xlabel="faces answered", ylabel="answers that are wrong")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+    axes.grid(visible=True)
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.6, columnspacing=1.4)
+    return figure
+
+
+@styled
 def save_png(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG on white at 150 dpi (the same bytes for the same figure)."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,9 +211,12 @@ def to_svg(figure: Figure, description: str) -> str:
 
 
 def save_split_plots(folder: Path, split: str, metrics: dict[str, Any], class_names: Sequence[str]) -> None:
-    """Write `confusion_<split>.png` and `reliability_<split>.png` of one split's metrics (`compute_metrics`)."""
+    """Write `confusion_<split>.png`, `reliability_<split>.png` and `risk_coverage_<split>.png` of one split's metrics
+    (`compute_metrics`, with `selective`)."""
     confusion = confusion_figure(metrics["confusion"], class_names, f"Confusion, {split}")
     save_png(confusion, folder / f"confusion_{split}.png")
     before, after = metrics["reliability_uncalibrated"], metrics["reliability"]
     eces = metrics["ece_uncalibrated"], metrics["ece"]
     save_png(reliability_figure(before, after, f"Reliability, {split}", *eces), folder / f"reliability_{split}.png")
+    curve = risk_coverage_figure([metrics["selective"]], f"Risk and coverage, {split}")
+    save_png(curve, folder / f"risk_coverage_{split}.png")

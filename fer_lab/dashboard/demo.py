@@ -100,7 +100,7 @@ def fill(store: Store, minutes: int = 40) -> None:
     titles = [(class_name, title) for class_name, own in _TITLES.items() for title in own]
     for index, (class_name, title) in enumerate(titles):
         started = datetime.now(UTC).replace(microsecond=0) - timedelta(days=len(titles) - index, minutes=17 * index)
-        length = 60 * minutes - 120 * (index % 3)
+        length = 60 * minutes - 3 * minutes * (index % 3)
         simulated = Simulated(index, length, (0.55, 0.8, (1.2, 0.2, 0.6)[index % 3]))
         lesson = simulated_lesson(store, title, class_name, started, _TEACHERS[class_name])
         simulated.add(store, lesson, range(length))

@@ -64,10 +64,11 @@ def _shown(visit: Visit, lesson: Lesson) -> Shown:
 def lessons_page(visit: Visit) -> Response:
     everything = views.lessons(visit.site.store, visit.who)
     classes = sorted({lesson.class_name for lesson in everything})
-    chosen = visit.request.query_params.get("class", "")
+    asked = visit.request.query_params.get("class", "")
+    chosen = asked if asked in classes else ""
     shown = [lesson for lesson in everything if not chosen or lesson.class_name == chosen]
     means = views.means(visit.site.store, shown, visit.who, visit.site.settings.aggregate_s)
-    visit.note(f"list of lessons{f' of {chosen}' if chosen in classes else ''}")
+    visit.note(f"list of lessons{f' of {chosen}' if chosen else ''}")
     return visit.page(
         "lessons.html.j2", lessons=shown, means=means, classes=classes, chosen=chosen, elapsed=views.elapsed
     )

@@ -1,0 +1,141 @@
+"""Where it listens, and the commands around it."""
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from fer_lab.dashboard import accounts, demo
+from fer_lab.dashboard.__main__ import dashboard
+from fer_lab.dashboard.serve import dashboard_beside, listening
+from fer_lab.dashboard.users import main as users
+from fer_lab.errors import FerLabError
+from fer_lab.live.store import open_store
+from fer_lab.schema import compose
+
+from .conftest import PASSWORD
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "school.example"])
+def test_a_public_bind_needs_tls_or_a_proxy(host, settings, tmp_path):
+    with pytest.raises(FerLabError, match="can be reached from other machines"):
+        settings(f"dashboard.host='{host}'")
+    assert settings(f"dashboard.host='{host}'", "dashboard.behind_proxy=true").encrypted
+    pem = tmp_path / "x.pem"
+    pem.touch()
+    public = settings(f"dashboard.host='{host}'", f"dashboard.certificate={pem}", f"dashboard.key={pem}")
+    assert public.address.startswith("https://")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.0.1"])
+def test_loopback_needs_nothing(host, settings):
+    assert settings(f"dashboard.host='{host}'").loopback
+    assert "*" not in settings(f"dashboard.host='{host}'").allowed_hosts
+
+
+def test_half_a_certificate_is_refused(settings, tmp_path):
+    with pytest.raises(FerLabError, match="belong together"):
+        settings("dashboard.certificate=x.pem")
+    with pytest.raises(FerLabError, match=r"dashboard.certificate=no.pem is no file"):
+        settings("dashboard.certificate=no.pem", "dashboard.key=no.pem")
+
+
+def test_a_taken_port_is_one_sentence(settings):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(FerLabError, match=r"dashboard\.port=<another>"),
+    ):
+        listening(settings(f"dashboard.port={taken.getsockname()[1]}"))
+
+
+def test_a_store_has_to_be_named():
+    with pytest.raises(FerLabError, match="say store="):
+        dashboard(compose("dashboard"))
+
+
+def test_simulated_lessons_say_so_and_mix_with_no_others(store, tmp_path, cheap):
+    with pytest.raises(FerLabError, match="holds lessons"):
+        demo.fill(store)
+    fresh = open_store(tmp_path / "demo.sqlite")
+    demo.fill(fresh, minutes=3)
+    with demo.running(fresh, minutes=3, since=100) as running:
+        assert fresh.lesson(running).ended is None
+    lessons = fresh.lessons()
+    assert len(lessons) == 9
+    assert all(lesson.title.startswith("Simulated: ") and lesson.ended for lesson in lessons)
+    assert all(row.faces >= 5 and -1 <= row.lsi_low <= row.lsi <= row.lsi_high <= 1 for row in fresh.seconds(1))
+    assert len(fresh.segments(1)) == 6
+    assert set(demo.people(fresh)) == set(accounts.ROLES)
+
+
+def test_accounts_from_the_terminal(store, tmp_path, monkeypatch, capsys):
+    path = str(tmp_path / "lessons.sqlite")
+
+    def run(*words: str, typed: str = "") -> int:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        return users([path, *words])
+
+    assert run("add", "grace", "--role", "teacher", "--class", "8b", "--class", "7a", typed=f"{PASSWORD}\n") == 0
+    assert accounts.password_fits(store, "grace", PASSWORD)
+    assert run("change", "grace", "--role", "researcher") == 0
+    assert run("password", "grace", typed="a different password\n") == 0
+    assert accounts.password_fits(store, "grace", "a different password")
+    assert run("list") == 0
+    assert "grace\tresearcher\t7a, 8b" in capsys.readouterr().out
+    assert run("remove", "grace") == 0
+    assert run("remove", "grace") == 1
+    assert run("add", "eve", "--role", "admin", typed="short\n") == 1
+    assert capsys.readouterr().err.count("\n") == 2
+    assert accounts.noted(store)[0].action == "remove user grace"
+    assert users([str(tmp_path / "nowhere.sqlite"), "list"]) == 1
+    assert not (tmp_path / "nowhere.sqlite").exists()
+
+
+@pytest.mark.slow
+def test_the_command_serves_and_ends(tmp_path):
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "fer_lab.dashboard", f"store={tmp_path / 'new.sqlite'}", f"dashboard.port={port}"],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+    )  # fmt: skip
+    try:
+        assert process.stdout
+        said = ""
+        while "token" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/login") as answer:
+            assert "The first account" in answer.read().decode()
+    finally:
+        process.terminate()
+        rest, _ = process.communicate(timeout=30)
+    token = said.split()[-1]
+    assert "Article 5(1)(f)" in said
+    assert token not in rest
+
+
+@pytest.mark.slow
+def test_beside_a_lesson(tmp_path, capsys):
+    path = str(tmp_path / "lessons.sqlite")
+    open_store(path).close()
+    with dashboard_beside(path):
+        address = capsys.readouterr().out.split()[1]
+        with urllib.request.urlopen(f"{address}/login") as answer:
+            assert answer.status == 200
+        with pytest.raises(FerLabError, match=r"dashboard\.port="), dashboard_beside(path):
+            pass
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"{address}/login")

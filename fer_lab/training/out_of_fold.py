@@ -1,4 +1,4 @@
-"""Out-of-fold probabilities of the training faces, each by a model that saw neither it nor its near-duplicates.
+"""Out-of-fold probabilities of the training faces, each by a model that learned without it and its near-duplicates.
 
 They come from k-fold runs of the real network (`run=<folder>`, below which the runs of `data.folds` lie), or, within
 minutes, from logistic regression on features of the frozen pretrained backbone. A network fine-tuned on these labels
@@ -93,19 +93,19 @@ def out_of_fold(features: np.ndarray, labels: np.ndarray, groups: np.ndarray) ->
     Raises:
         FerLabError: a class has too few faces for the folds.
     """
+    # scaling and components see no label, so they may see all faces
+    components = min(_COMPONENTS, *features.shape)
+    squeeze = make_pipeline(
+        StandardScaler(), PCA(components, svd_solver="randomized", iterated_power=2, random_state=0), StandardScaler()
+    )
+    inputs = squeeze.fit_transform(features)
     probabilities = np.zeros((len(labels), labels.max() + 1))
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0).split(labels, labels, groups)
     for inside, outside in track(list(folds), "Out-of-fold probabilities", transient=True):
         if len(missing := np.setdiff1d(labels, labels[inside])):
             raise FerLabError(f"Class {missing[0]} has too few training faces for {_FOLDS} folds: no label noise.")
-        components = min(_COMPONENTS, features.shape[1], len(inside) - 1)
-        model = make_pipeline(
-            StandardScaler(),
-            PCA(components, svd_solver="randomized", random_state=0),
-            StandardScaler(),
-            LogisticRegression(C=0.01, max_iter=300),
-        ).fit(features[inside], labels[inside])
-        probabilities[outside] = model.predict_proba(features[outside])
+        model = LogisticRegression(C=0.01, max_iter=300).fit(inputs[inside], labels[inside])
+        probabilities[outside] = model.predict_proba(inputs[outside])
     return probabilities
 
 

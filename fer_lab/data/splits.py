@@ -46,10 +46,15 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: i
         int64 N, 0 to folds - 1.
 
     Raises:
-        FerLabError: there are fewer groups than folds.
+        FerLabError: there are fewer groups than folds, or no class has as many samples.
     """
     if len(np.unique(groups)) < folds:
         raise FerLabError(f"Only {len(np.unique(groups))} groups to split; at least {folds} are needed.")
+    if (largest := np.unique(labels, return_counts=True)[1].max()) < folds:
+        raise FerLabError(
+            f"The largest class to split has {largest} faces, at least {folds} are needed to put equal shares of the "
+            "classes on all sides; name the splits by folders, or in a manifest or data.split_file."
+        )
     parts = np.zeros(len(labels), dtype=np.int64)
     for some, splitter in _portions(labels, groups, folds):
         if splitter is None:

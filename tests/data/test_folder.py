@@ -235,6 +235,12 @@ def test_a_validation_split_that_is_not_there_comes_out_of_training(tmp_path: Pa
     assert meta["split"]["method"] == "official, validation (15 % each) out of training"
 
 
+def test_too_few_faces_to_split(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "few", drawn_faces(5))
+    with pytest.raises(FerLabError, match="The largest class to split has 5 faces, at least 20 are needed"):
+        open_cache(FolderSource(path=str(root), size=16), tmp_path / "cache")
+
+
 def test_the_cache_key_sees_content_and_options_not_the_place(tmp_path: Path) -> None:
     a, b = (paint(tmp_path / where, "happy/a.png", "sad/b.png") for where in ("a", "b"))
     key = FolderSource(path=str(a)).content_key()

@@ -23,8 +23,8 @@ def preview(cfg: DictConfig) -> Path:
     """Draw `<outputs>/audits/<source>/augment_<name>.png`.
 
     Rows: a training face of each class, first as it is, then as the epochs 0, 1, ... of `cfg.seed` show it without
-    fixed views; a mixed batch where `mix` is not none; then each step of `augment.steps` alone, always applied. With
-    `illumination`, faces are shown after it, as the backbone gets them.
+    fixed views; faces of mixed batches where `mix` is not none; then each step of `augment.steps` alone, always
+    applied. With `illumination`, faces are shown after it, as the backbone gets them.
 
     Returns:
         The file.
@@ -39,7 +39,7 @@ def preview(cfg: DictConfig) -> Path:
         data.class_names[split.labels[i]]: [split.images[i], *_epochs(split, augmenter, cfg.seed, i)] for i in chosen
     }
     if mix := build(cfg.mix):
-        rows[cfg.choices.mix] = _mixed(split, augmenter, mix, cfg.seed, len(data.class_names))
+        rows[cfg.choices.mix] = _mixed(split, augmenter, Mix(mix.transform, 1.0), cfg.seed, len(data.class_names))
     row = (chosen * (VIEWS + 1))[: VIEWS + 1]
     rows["faces"] = [split.images[i] for i in row]
     for name, step in cfg.augment.steps.items():
@@ -50,7 +50,8 @@ def preview(cfg: DictConfig) -> Path:
     folder = Path(cfg.paths.outputs) / "audits" / data.meta["name"]
     folder.mkdir(parents=True, exist_ok=True)
     words = [f"{group}={cfg.choices.get(group)}" for group in ("augment", "mix", "illumination")]
-    title = f"{data.meta['name']}, {', '.join(words)}, strength {cfg.augment.strength:g}, seed {cfg.seed}"
+    words += [f"{key} {cfg.augment[key]:g}" for key in ("strength", "rarity") if key in cfg.augment]
+    title = f"{data.meta['name']}, {', '.join(words)}, seed {cfg.seed}"
     path = folder / f"augment_{cfg.choices.augment}.png"
     _figure(_lit(rows, build(cfg.illumination)), title).savefig(path)
     return path
@@ -88,7 +89,7 @@ def _figure(rows: Mapping[str, list[np.ndarray]], title: str) -> Figure:
         for c, face in enumerate(faces):
             cell = cv2.resize(face, (_CELL, _CELL), interpolation=cv2.INTER_NEAREST).reshape(_CELL, _CELL, -1)
             picture[r * step : r * step + _CELL, c * step : c * step + _CELL] = cell
-    dpi, left, top = 100, 150, 40
+    dpi, left, top = 100, 165, 40
     height, width = picture.shape[:2]
     figure = Figure(figsize=((width + left) / dpi, (height + top) / dpi), dpi=dpi)
     axes = figure.add_axes((left / (width + left), 0, width / (width + left), height / (height + top)))

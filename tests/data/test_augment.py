@@ -3,6 +3,7 @@
 import hashlib
 import random
 from pathlib import Path
+from typing import Any
 
 import albumentations as A
 import cv2
@@ -30,7 +31,7 @@ DRAWN = {
 }  # fmt: skip
 
 
-def steps_of(name: str, *words: str) -> dict:
+def steps_of(name: str, *words: str) -> Any:
     return compose("train", [f"augment={name}", *words]).augment.steps
 
 
@@ -54,7 +55,8 @@ def test_a_view_is_what_albumentations_draws_from_the_state_of_its_key(name: str
     for i, face in enumerate(FACES[:5]):
         word = int.from_bytes(hashlib.shake_128(f"key{i}".encode()).digest(16), "little")
         generator = np.random.Generator(np.random.PCG64())
-        generator.bit_generator.state = generator.bit_generator.state | {"state": {"state": word, "inc": word | 1}}
+        state: Any = generator.bit_generator.state
+        generator.bit_generator.state = {**state, "state": {"state": word, "inc": word | 1}}
         one = random.Random(word)
         for transform in (compose_, *transforms):
             transform.py_random, transform.random_generator = one, generator
@@ -107,16 +109,18 @@ def test_rarity_draws_rare_classes_at_twice_the_strength_by_their_counts() -> No
     assert cfg.rare_steps.geometry.rotate == pytest.approx([-19.2, 19.2])
     assert cfg.rare_steps.flip == cfg.steps.flip
     augmenter, plain, rare = build_augmenter(cfg, COUNTS), Augmenter(cfg.steps), Augmenter(cfg.rare_steps)
-    np.testing.assert_allclose(augmenter.chances, [0.5, 0.95, 0.5, 0, 0.375, 0.625, 0.375])
-    shares = []
+    chances = augmenter.chances
+    assert chances is not None
+    np.testing.assert_allclose(chances, [0.5, 0.95, 0.5, 0, 0.375, 0.625, 0.375])
+    shares: list[float] = []
     for label in range(7):
         drawn = []
         for i in range(400):
             view = augmenter(FACES[0], f"{i}", label)
             drawn.append((view == rare(FACES[0], f"{i}")).all())
             assert drawn[-1] or (view == plain(FACES[0], f"{i}")).all()
-        shares.append(np.mean(drawn))
-    np.testing.assert_allclose(shares, augmenter.chances, atol=0.08)
+        shares.append(float(np.mean(drawn)))
+    np.testing.assert_allclose(np.array(shares), chances, atol=0.08)
 
 
 def test_rarity_grows_the_chances_and_its_limits_are_refused() -> None:

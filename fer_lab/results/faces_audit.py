@@ -27,6 +27,8 @@ def in_words(found: dict[str, Any]) -> list[tuple[str, str]]:
     words = [
         ("faces", f"{found['faces']:,}"),
         ("unreadable", f"{found['unreadable']['count']:,}"),
+        *[("left out by request", f"{count:,} {reason}") for reason, count in found.get("left_out", {}).items()],
+        *[("note", note) for note in found.get("notes", ())],
         ("split", _split(found["split"])),
         ("groups of pixel-identical faces", _groups(found)),
         ("of those with conflicting labels", f"{found['conflicting_groups']:,}"),
@@ -205,7 +207,7 @@ def _held_out(rows: dict[str, int]) -> str:
 
 def _disputed(raters: dict[str, Any]) -> str:
     parts = [f"{part['disputed']:,} of {int(n):,}" for n, part in raters["top"].items()]
-    return f"{', '.join(parts)}; of all {raters['base']:.1%}"
+    return "; ".join([*([", ".join(parts)] if parts else []), f"{raters['base']:.1%} of all"])
 
 
 def _subjects(subjects: dict[str, Any] | None) -> str:

@@ -24,6 +24,7 @@ from fer_lab.dashboard.accounts import Login
 from fer_lab.dashboard.attempts import Attempts
 from fer_lab.dashboard.headers import Guard
 from fer_lab.dashboard.settings import Settings
+from fer_lab.dashboard.views import Newest
 from fer_lab.dashboard.words import FILTERS
 from fer_lab.errors import FerLabError
 from fer_lab.live.legal import NOTICE
@@ -48,6 +49,7 @@ class Site:
     setup_token: str | None
     templates: Environment
     guesses: Attempts
+    newest: Newest
 
     @property
     def cookie(self) -> str:
@@ -170,7 +172,7 @@ def build(store: Store, settings: Settings) -> Starlette:
         exception_handlers={HTTPException: _http_error, FerLabError: _store_error, 500: _server_error},
     )
     guesses = Attempts(settings.attempts, 60 * settings.attempts_minutes)
-    app.state.site = Site(store, settings, token, templates, guesses)
+    app.state.site = Site(store, settings, token, templates, guesses, Newest(settings.fresh_s))
     return app
 
 

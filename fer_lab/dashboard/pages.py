@@ -83,7 +83,7 @@ def lesson_page(visit: Visit) -> Response:
 def panel(visit: Visit) -> Response:
     """The changing parts of a running lesson's page; 204 where they are as the page has them already."""
     lesson = _wanted(visit, visit.request.path_params["id"])
-    version = views.version(visit.site.store, lesson, visit.site.settings.fresh_s)
+    version = views.version(visit.site.store, lesson, visit.site.newest)
     if visit.request.query_params.get("version") == version:
         return Response(status_code=204)
     response = visit.page("lesson_parts.html.j2", **_parts(visit, lesson))
@@ -94,8 +94,9 @@ def panel(visit: Visit) -> Response:
 
 
 def _parts(visit: Visit, lesson: Lesson) -> dict:
-    shown, fresh_s = _shown(visit, lesson), visit.site.settings.fresh_s
-    return {"shown": shown, "fresh": views.now_shown(lesson, shown.values, fresh_s), "minutes": _minutes(shown)}
+    shown = _shown(visit, lesson)
+    last = int(shown.values.second[-1]) if len(shown.values.second) else None
+    return {"shown": shown, "fresh": visit.site.newest.fresh(lesson, last), "minutes": _minutes(shown)}
 
 
 def _minutes(shown: Shown) -> list[tuple[str, float, float, float, float]]:

@@ -1,9 +1,11 @@
 """Serving the pages: in this process, or in one beside a running lesson."""
 
 import multiprocessing
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -18,7 +20,7 @@ _PATIENCE_S = 60
 
 
 def listening(settings: Settings) -> socket.socket:
-    """A bound socket.
+    """A socket on which browsers wait until they are answered.
 
     Raises:
         FerLabError: the port is taken, or the host is none of this machine's.
@@ -28,6 +30,7 @@ def listening(settings: Settings) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((settings.host, settings.port))
+        bound.listen()
     except OSError as error:
         bound.close()
         raise FerLabError(
@@ -53,7 +56,9 @@ def server(store: Store, settings: Settings) -> tuple[uvicorn.Server, str]:
 
 def serve(store: Store, settings: Settings, say: Callable[[str], Any] = print) -> None:
     """Serve until SIGINT or SIGTERM. say: called with what the terminal is to show, once the port is ours."""
-    with listening(settings) as bound:
+    with listening(settings) as bound, suppress(KeyboardInterrupt):
+        if threading.current_thread() is threading.main_thread():  # uvicorn ends well, then raises the signal again
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         web, words = server(store, settings)
         say(words)
         web.run([bound])

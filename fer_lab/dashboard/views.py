@@ -1,5 +1,7 @@
 """What of a lesson a role may see, as plain values; nothing else reads lessons from the store."""
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -131,11 +133,28 @@ def means(store: Store, shown: Sequence[Lesson], login: Login, aggregate_s: int)
     }
 
 
-def now_shown(lesson: Lesson, values: Series, fresh_s: int) -> bool:
-    """Whether the last stored second is the present one; otherwise too few faces are in view, or no picture comes."""
-    if not len(values.second):
-        return False
-    return elapsed(lesson) - float(values.second[-1]) <= fresh_s + 1
+class Newest:
+    """Says whether a running lesson's last stored second is its present one.
+
+    It is where it fits the clock, or where it was seen to change a moment ago, as in a recording that is worked through
+    slower than it plays. Otherwise too few faces are in view, or no picture comes.
+    """
+
+    def __init__(self, fresh_s: float) -> None:
+        self.fresh_s = fresh_s
+        self.seen: dict[int, tuple[int, float]] = {}
+
+    def fresh(self, lesson: Lesson, last: int | None) -> bool:
+        """last: the lesson's last stored second."""
+        if last is None:
+            return False
+        if elapsed(lesson) - last <= self.fresh_s + 1:
+            return True
+        before, changed = self.seen.get(lesson.id, (last, -math.inf))
+        if before != last:
+            changed = time.monotonic()
+        self.seen[lesson.id] = last, changed
+        return time.monotonic() - changed <= self.fresh_s
 
 
 def elapsed(lesson: Lesson) -> float:
@@ -143,12 +162,11 @@ def elapsed(lesson: Lesson) -> float:
     return ((lesson.ended or datetime.now(UTC)) - lesson.started).total_seconds()
 
 
-def version(store: Store, lesson: Lesson, fresh_s: int) -> str:
+def version(store: Store, lesson: Lesson, newest: Newest) -> str:
     """Changes whenever the page of a lesson would: a new second or segment, the end, too few faces."""
     with store.reading() as session:
         last = session.scalar(select(func.max(LessonSecond.second)).where(LessonSecond.lesson_id == lesson.id))
         parts = session.scalar(
             select(func.count()).select_from(LessonSegment).where(LessonSegment.lesson_id == lesson.id)
         )
-    fresh = last is not None and elapsed(lesson) - last <= fresh_s + 1
-    return f"{last}.{parts}.{fresh}.{lesson.ended is not None}"
+    return f"{last}.{parts}.{newest.fresh(lesson, last)}.{lesson.ended is not None}"

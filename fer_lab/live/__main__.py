@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def live(cfg: DictConfig) -> dict[str, Any]:
     require_purpose(cfg.live.purpose, cfg.live.consent)
     check_privacy(cfg.privacy, cfg.sink)
     check_settings(cfg.live)
+    if cfg.dashboard and not cfg.live.store:
+        raise FerLabError("dashboard=true shows the lessons of a store: say live.store=<file> too.")
     if not cfg.model:
         raise FerLabError(
             "No model to ask: say model=<run>/export/model.onnx, after `python -m fer_lab.export run=<run>`."
@@ -79,7 +82,8 @@ def live(cfg: DictConfig) -> dict[str, Any]:
     descriptors = Descriptors(len(classifier.class_names))
 
     try:
-        result = _watch(cfg, stages, classifier, seconds, descriptors, keeper, console, source.expected)
+        with _pages(cfg):
+            result = _watch(cfg, stages, classifier, seconds, descriptors, keeper, console, source.expected)
     finally:
         gone.set()
         keeper.close()
@@ -115,6 +119,15 @@ def _frames(source: Source, realtime: bool, gone: threading.Event) -> Iterator[F
     played = realtime and source.kind not in ("camera", "stream")
     for seconds, image in paced(source.frames, gone.wait) if played else source.frames:
         yield Frame(seconds, image, time.perf_counter())
+
+
+def _pages(cfg: DictConfig) -> AbstractContextManager[None]:
+    """The store's lessons as web pages, from a process beside this one, where dashboard=true asks for them."""
+    if not cfg.dashboard:
+        return nullcontext()
+    from fer_lab.dashboard.serve import dashboard_beside  # a web server is loaded only here
+
+    return dashboard_beside(str(cfg.live.store))
 
 
 def _watch(

@@ -1,6 +1,7 @@
 """Who gets in, for how long, and what every answer carries."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -11,19 +12,19 @@ from fer_lab.dashboard import accounts
 from fer_lab.dashboard.app import build
 from fer_lab.dashboard.attempts import Attempts
 from fer_lab.errors import FerLabError
-from fer_lab.live.store import WebSession, open_store
+from fer_lab.live.store import Store, WebSession, open_store
 
 from .conftest import PASSWORD, csrf, sign_in
 
 
-def change_login(store, **values):
+def change_login(store: Store, **values: datetime) -> None:
     with store.writing() as session:
         for row in session.scalars(select(WebSession)):
             for key, value in values.items():
                 setattr(row, key, value)
 
 
-def actions(store) -> list[tuple[str, str, int | None]]:
+def actions(store: Store) -> list[tuple[str, str, int | None]]:
     return [(entry.user, entry.action, entry.lesson_id) for entry in reversed(accounts.noted(store))]
 
 
@@ -208,7 +209,7 @@ def test_the_first_admin_needs_the_token_of_the_terminal(tmp_path, cheap, settin
     assert client.get("/").headers["location"] == "/login"
     assert client.get("/login").headers["location"] == "/setup"
 
-    def set_up(token: str, **fields: str):
+    def set_up(token: str, **fields: str) -> Any:
         form = {"csrf": csrf(client.get("/setup").text), "name": "root", "password": PASSWORD, "again": PASSWORD}
         return client.post("/setup", data=form | {"token": token} | fields)
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,14 @@ def test_a_moment_with_too_few_faces_shows_no_number(browse, store):
     assert not re.search(r"[+−]\d", now)
 
 
+def test_a_recording_worked_through_slowly_is_shown_while_it_goes_on(browse, store):
+    lesson = add_lesson(store, "Slow", "7a", 0.5, 40, ended=False, ago=1000)
+    client = browse("ada")
+    assert "too few faces" in plain(client.get(f"/lessons/{lesson}/panel").text).partition("Early")[0]
+    store.add_second(lesson, 40, 6.0, [0.6, 0.3, 0.1], 0.5, 0.25, 0.75)
+    assert "Now at 0:40 +0.50 LSI" in plain(client.get(f"/lessons/{lesson}/panel").text)
+
+
 def test_a_lesson_without_any_moment(browse, store):
     lesson = store.start_lesson(
         title="Empty", class_name="7a", teacher="ada", purpose="research", model_key="0", class_names=["happy", "sad"],
@@ -186,7 +195,7 @@ def test_who_saw_what_is_in_the_log(browse, store):
 def test_admins_manage_accounts(browse, store):
     root, ada = browse("root"), browse("ada")
 
-    def do(**fields: str):
+    def do(**fields: str) -> Any:
         return root.post("/users", data={"csrf": csrf(root.get("/users").text)} | fields)
 
     added = do(do="add", name="grace", role="teacher", classes="8b, 7a ,", password=PASSWORD)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_lab.dashboard.settings import Rules
-from fer_lab.dashboard.warning_rules import change, negative_names, warned
+from fer_lab.dashboard.warning_rules import Warned, change, negative_names, warned
 from fer_lab.errors import FerLabError
 
 NAMES, WEIGHTS = ["happy", "fear", "angry"], {"happy": 1.0, "fear": -0.5, "angry": -1.0}
@@ -28,7 +28,7 @@ def test_seconds_with_too_few_faces_count_for_nothing():
     assert np.isnan(change(np.array([0.4, nan, nan, nan, 0.1, nan]), RULES)[5])
 
 
-def lesson(lsi: list[float], negative: list[float]):
+def lesson(lsi: list[float], negative: list[float]) -> list[Warned]:
     shares = np.array([[1 - share, share / 2, share / 2] for share in negative])
     return warned(np.array(lsi), shares, NAMES, WEIGHTS, RULES)
 

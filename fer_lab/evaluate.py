@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fer_lab.deploy.selection import each_row, find_run
-from fer_lab.evaluation.robustness import against_row
+from fer_lab.evaluation.corruption_error import against_row
 from fer_lab.evaluation.run import load_run
 from fer_lab.evaluation.suites import (
     Suite,

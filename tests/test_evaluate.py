@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_lab.errors import FerLabError
-from fer_lab.evaluate import evaluate
+from fer_lab.evaluate import evaluate, every_row
 from fer_lab.schema import compose
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -47,3 +47,96 @@ def test_data_that_changed_since_training_is_refused(run: Path) -> None:
     (run / "record.json").write_text(json.dumps({**record, "data_hash": "another"}))
     with pytest.raises(FerLabError, match="its data has changed"):
         evaluate(compose("evaluate", [f"run={run}"]))
+
+
+def openings(run: Path) -> list[str]:
+    return [opening["by"] for opening in json.loads((run / "record.json").read_text())["test_openings"]]
+
+
+def test_robustness_of_network_onnx_and_int8_through_the_same_code(run: Path) -> None:
+    before = openings(run)
+    asked = [f"run={run}", "suite=robustness", "suite.scenarios=[noise,backlight]", "suite.workers=1"]
+    found = evaluate(compose("evaluate", asked))
+    files = found["files"]
+    assert list(files) == ["model.safetensors", "model.onnx", "model_int8.onnx"]
+    assert openings(run) == [*before, *(f"evaluate {name} suite=robustness" for name in files)]
+    network, onnx = files["model.safetensors"], files["model.onnx"]
+    assert network["clean"]["accuracy"] == json.loads((run / "record.json").read_text())["metrics"]["test"]["accuracy"]
+    assert onnx["scenarios"]["noise"]["confusion"] == network["scenarios"]["noise"]["confusion"]
+    assert files["model_int8.onnx"]["scenarios"]["noise"]["nll"] != network["scenarios"]["noise"]["nll"]
+    assert [claim["verdict"] for claim in network["claims"]][1] == "not run"  # faces were not turned
+    kept = json.loads((run / "evaluation" / "robustness" / "model_int8.onnx.json").read_text())
+    assert kept["sha256"] == json.loads((run / "export" / "export.json").read_text())["files"]["onnx_int8"]["sha256"]
+    assert "test" not in json.loads((run / "export" / "export.json").read_text())["files"]["onnx_int8"]
+
+
+def test_robustness_does_not_open_the_test_split_for_a_file_that_changed(run: Path) -> None:
+    before = openings(run)
+    shutil.copy(run / "export" / "model_int8.onnx", run / "export" / "model.onnx")
+    with pytest.raises(FerLabError, match="has changed since it was frozen"):
+        evaluate(compose("evaluate", [f"run={run}", "suite=robustness", f"model={run}/export/model.onnx"]))
+    assert openings(run) == before
+    assert not (run / "evaluation").exists()
+
+
+def test_another_source_is_scored_on_shared_classes_and_kept_apart(run: Path, cache_dir: Path) -> None:
+    before = (run / "export" / "export.json").read_text()
+    other = ["data=synthetic", "data.samples=200", "data.source_seed=1", f"paths.cache={cache_dir}"]
+    found = evaluate(compose("evaluate", [f"run={run}", f"model={run}/model.safetensors", *other]))
+    assert found["folder"].name.startswith("clean__synthetic-")
+    result = json.loads((found["folder"] / "model.safetensors.json").read_text())
+    assert result["n"] == result["data"]["n"] > 0
+    assert "7 classes shared with synthetic" in result["note"]
+    assert openings(run)[-1] == "evaluate model.safetensors data=synthetic"
+    assert (run / "export" / "export.json").read_text() == before
+
+
+def test_a_key_of_data_without_its_source_is_refused(run: Path) -> None:
+    with pytest.raises(FerLabError, match=r"data.samples says how to read data, but not which; add data="):
+        evaluate(compose("evaluate", [f"run={run}", "data.samples=200"]))
+
+
+def test_a_file_from_elsewhere_has_results_of_its_own(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "model.onnx"
+    shutil.copy(run / "export" / "model.onnx", copy)
+    (name,) = evaluate(compose("evaluate", [f"run={run}", f"model={copy}"]))["files"]
+    assert name.startswith("model-")
+    assert (run / "evaluation" / "clean" / f"{name}.json").exists()
+    assert list(evaluate(compose("evaluate", [f"model={run}/export/model.onnx"]))["files"]) == ["model.onnx"]
+    with pytest.raises(FerLabError, match="lies in no run's export folder"):
+        evaluate(compose("evaluate", [f"model={copy}"]))
+
+
+def test_subgroups_and_several_looks_at_a_face(run: Path) -> None:
+    groups = evaluate(compose("evaluate", [f"run={run}", "suite=subgroups"]))["files"]["model.onnx"]
+    assert sum(score["n"] for score in groups["columns"]["brightness"].values()) == groups["overall"]["n"]
+    looks = evaluate(compose("evaluate", [f"run={run}", "suite=tta", f"model={run}/export/model_int8.onnx"]))["files"]
+    assert list(looks["model_int8.onnx"]["variants"]) == ["one look", "flip", "flip and shifts"]
+
+
+def test_explanations_look_at_validation_faces_only(run: Path) -> None:
+    before = openings(run)
+    found = evaluate(compose("evaluate", [f"run={run}", "suite=explain", "suite.errors=3"]))
+    (result,) = found["files"].values()
+    errors = result["errors"]
+    assert [error["confidence"] for error in errors] == sorted((e["confidence"] for e in errors), reverse=True)
+    assert all(error["true"] != error["predicted"] for error in errors)
+    assert all(0 <= value <= 1 for row in errors[0]["map_predicted"] for value in row)
+    assert len(list((found["folder"] / "tiles").glob("*.png"))) == 3  # drawn faces
+    assert openings(run) == before
+
+
+def test_every_row_of_a_table_relative_to_its_baseline(exported_run: Path, tmp_path: Path) -> None:
+    for row in ("demo_cross_entropy", "demo_focal"):
+        folder = tmp_path / row / "seed0"
+        shutil.copytree(exported_run, folder)
+        record = json.loads((folder / "record.json").read_text())
+        (folder / "record.json").write_text(json.dumps({**record, "experiment": row}))
+    asked = ["sweep=demo", "run=all", "suite=robustness", "suite.scenarios=[noise]", f"paths.outputs={tmp_path}"]
+    every_row(compose("evaluate", asked))
+    lines = (tmp_path / "tables" / "demo" / "robustness.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 3
+    table = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+    assert table[0]["row"] == "demo_cross_entropy (baseline)"
+    assert [float(line["mCE"]) for line in table if line["file"] == "model.safetensors"] == [1.0, 1.0]
+    assert "relative to demo_cross_entropy" in (tmp_path / "tables" / "demo" / "robustness.md").read_text()

@@ -99,7 +99,7 @@ def grouped(values: np.ndarray) -> np.ndarray:
 def _as_numbers(values: np.ndarray) -> np.ndarray | None:
     """float64 N; None where the values are words."""
     if np.asarray(values).dtype.kind in "iuf":
-        return np.asarray(values, np.float64)
+        return np.asarray(values, np.float64) + 0.0  # + 0.0: never -0.0
     if all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in values):
         return np.array([np.nan if v is None else v for v in values], np.float64)
     return None

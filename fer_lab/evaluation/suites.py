@@ -24,6 +24,7 @@ from fer_lab.evaluation.predict import of_network, predict
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.results.record import read_record, write_json
+from fer_lab.results.suite_files import read_results
 from fer_lab.results.suite_tables import write_rows
 
 #: Of `compute_metrics`, what a suite keeps of each of its many splits.
@@ -250,10 +251,3 @@ def save_results(trial: Trial, suite: Suite, found: Mapping[str, dict[str, Any]]
     together = read_results(trial.folder, faces)
     suite.write(trial.folder, together)
     return together
-
-
-def read_results(folder: Path, faces: str | None = None) -> dict[str, dict[str, Any]]:
-    """Results of a suite's folder by file, the network first; with `faces`, only those of these faces."""
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    kept = [result for result in found if faces is None or result["data"]["faces"] == faces]
-    return {result["file"]: result for result in sorted(kept, key=lambda one: "safetensors" not in one["file"])}

@@ -36,16 +36,9 @@ def confused_faces(row: Row, pairs: list[Pair], cache: Path) -> dict[Pair, list[
         cache: the folder of decoded data; without the run's data in it, or without predictions, nothing is returned.
     """
     run = row.completed[0]
-    folder, predictions = _decoded(run.record["data"]["hash"], cache), run.path / "validation_predictions.parquet"
-    if folder is None or not predictions.is_file():
+    faces, predictions = validation_faces(run, cache), run.path / "validation_predictions.parquet"
+    if not faces or not predictions.is_file():
         return {}
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    ids = pq.read_table(folder / "validation.parquet")["sample_id"].to_pylist()
-    shape = (len(ids), meta["size"], meta["size"], meta["channels"])
-    if (folder / "validation.u8").stat().st_size != int(np.prod(shape)):
-        return {}
-    images = np.memmap(folder / "validation.u8", np.uint8, "r", shape=shape)
-    place = {name: i for i, name in enumerate(ids)}
     table = pq.read_table(predictions)
     names = [name.removeprefix("logit_") for name in table.column_names if name.startswith("logit_")]
     logits = np.stack([table[f"logit_{name}"].to_numpy().astype(np.float64) for name in names], axis=1)
@@ -57,10 +50,23 @@ def confused_faces(row: Row, pairs: list[Pair], cache: Path) -> dict[Pair, list[
     for true, predicted in pairs:
         wrong = np.flatnonzero((labels == true) & (answers == predicted))
         first = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
-        faces = [images[place[samples[i]]] for i in first if samples[i] in place]
-        if faces:
-            found[true, predicted] = [data_uri(face) for face in faces]
+        known = [faces[samples[i]] for i in first if samples[i] in faces]
+        if known:
+            found[true, predicted] = [data_uri(face) for face in known]
     return found
+
+
+def validation_faces(run: Run, cache: Path) -> dict[str, np.ndarray]:
+    """The run's validation faces (uint8 H×W×C, on disk) by sample id; none where the cache does not hold them."""
+    folder = _decoded(run.record["data"]["hash"], cache)
+    if folder is None:
+        return {}
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    ids = pq.read_table(folder / "validation.parquet")["sample_id"].to_pylist()
+    shape = (len(ids), meta["size"], meta["size"], meta["channels"])
+    if (folder / "validation.u8").stat().st_size != int(np.prod(shape)):
+        return {}
+    return dict(zip(ids, np.memmap(folder / "validation.u8", np.uint8, "r", shape=shape), strict=True))
 
 
 def _decoded(data_hash: str, cache: Path) -> Path | None:

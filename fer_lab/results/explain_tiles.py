@@ -35,7 +35,7 @@ def overlay(face: np.ndarray, heat: Sequence[Sequence[float]]) -> np.ndarray:
     """The face, greyed, with a map in colour over it. face: uint8 S×S×3; heat: h×w in 0-1; uint8 S×S×3."""
     side = face.shape[0]
     smooth = cv2.resize(np.asarray(heat, np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
-    colour = matplotlib.colormaps["inferno"](smooth)[..., :3] * 255
+    colour = matplotlib.colormaps["YlOrRd"](0.25 + 0.75 * smooth)[..., :3] * 255
     grey = face.mean(axis=2, keepdims=True)
     weight = _STRENGTH * smooth[..., None]
     return np.clip((1 - weight) * grey + weight * colour, 0, 255).astype(np.uint8)

@@ -20,6 +20,7 @@ from fer_lab.results.examples import confused_faces, shown
 from fer_lab.results.plots import confusion_figure, reliability_figure, to_svg
 from fer_lab.results.report_sections import as_svg, class_f1_plot, sections, shown_split
 from fer_lab.results.rows import COMPLETED, Results, Row, Run
+from fer_lab.results.selective import selective_part
 from fer_lab.results.spread import spread
 from fer_lab.results.words import caption, summary, unique
 
@@ -90,6 +91,7 @@ def context(results: Results, cache: Path | None, examples: bool | None) -> dict
         "bars": len(measured) <= MOST_BARS,
         "confusions": [_confusion(row, cache, examples) for row in measured],
         "reliability": [_reliability(row) for row in measured],
+        "selective": [part for row in measured if (part := selective_part(row))],
         "learning": [part for row in measured if (part := _learning(row))],
         "deployed": deployed(results),
         "latency": _latency(results, numbers),
@@ -170,10 +172,11 @@ def _reliability(row: Row) -> dict[str, Any]:
     before, after = (_merge_bins([m[key] for m in metrics]) for key in ("reliability_uncalibrated", "reliability"))
     eces = [spread(row.values(split, key)) for key in ("ece_uncalibrated", "ece")]
     figure = reliability_figure(before, after, "", *(ece.mean if ece else None for ece in eces))
-    temperatures = [run.record.get("calibration", {}).get("temperature") for run in row.completed]
-    fitted = [f"{value:.2f}" for value in temperatures if value is not None]
+    calibrations = [run.record.get("calibration", {}) for run in row.completed]
+    fitted = [f"{one['temperature']:.2f}" for one in calibrations if one.get("temperature") is not None]
+    method = next((one["method"] for one in calibrations if "method" in one), "none")
     svg = to_svg(figure, f"Reliability of {row.name} on the {split} split before and after calibration")
-    return {"row": row, "split": split, "svg": Markup(svg), "temperatures": fitted}
+    return {"row": row, "split": split, "svg": Markup(svg), "temperatures": fitted, "method": method}
 
 
 def _merge_bins(parts: Sequence[dict[str, list]]) -> dict[str, Sequence[float | None]]:

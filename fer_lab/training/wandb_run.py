@@ -101,7 +101,8 @@ class WandbRun(Logger):
             self._run = None
 
     def _send_split(self, run: Any, split: str, metrics: dict[str, Any], folder: Path) -> None:
-        run.summary.update({f"{split}/{k}": v for k, v in metrics.items() if isinstance(v, int | float)})
+        parts = {f"{part}/{k}": v for part in ("selective", "votes") for k, v in metrics.get(part, {}).items()}
+        run.summary.update({f"{split}/{k}": v for k, v in {**metrics, **parts}.items() if isinstance(v, int | float)})
         if "per_class" in metrics:
             columns = ["precision", "recall", "f1", "support", "auroc"]
             rows = [[name, *(scores[c] for c in columns)] for name, scores in metrics["per_class"].items()]

@@ -56,6 +56,9 @@ class Config:
     sink: str | None = None
     store: str | None = None
     demo: bool = False
+    lsi: str | None = None
+    indicators: str | None = None
+    plots: bool = True
     rerun: str = "no"
     parent: str | None = None
     paper: str | None = None

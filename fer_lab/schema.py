@@ -35,11 +35,12 @@ CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 
 #: Keys that cannot change a run's result: where things are, how they are shown, what happens after training.
 VOLATILE = (
-    "name", "variant", "run", "model", "rerun", "report", "source", "sink", "store", "demo", "sweep_keys", "paths",
-    "table", "logger", "export", "benchmark", "live", "privacy", "dashboard", "data.path", "data.split_file",
-    "data.exclude", "backbone.weights_dir", "cache.max_gb", "cache.stages", "paper", "publish", "verify", "dry",
-    "skip", "patient", "suite", "preview", "label_noise", "thumbnails", "trainer.num_threads", "trainer.num_workers",
-    "trainer.progress", "trainer.compile",
+    "name", "variant", "run", "model", "rerun", "report", "source", "sink", "store", "demo", "lsi", "indicators",
+    "sweep_keys", "paths", "table", "logger", "export", "benchmark", "live", "privacy", "dashboard", "data.path",
+    "data.split_file", "data.exclude", "data.votes", "data.manifest", "data.detector_file", "backbone.weights_dir",
+    "cache.max_gb", "cache.stages", "paper", "publish", "verify", "dry", "skip", "patient", "suite", "preview",
+    "label_noise", "thumbnails", "plots", "trainer.num_threads", "trainer.num_workers", "trainer.progress",
+    "trainer.compile",
 )  # fmt: skip
 
 
@@ -169,6 +170,9 @@ def deciding_part(cfg: DictConfig) -> dict[str, Any]:
         for parent in parents:
             node = node.get(parent) or {}
         node.pop(last, None)
+    for source in ((plain.get("data") or {}).get("sources") or {}).values():  # what they hold is in the data's manifest
+        for name in ("path", "votes", "manifest", "detector_file"):
+            (source or {}).pop(name, None)
     weights = (plain.get("backbone") or {}).get("weights")
     if weights:  # where the file lies does not matter; its bytes are part of the run's key
         plain["backbone"]["weights"] = Path(weights).name

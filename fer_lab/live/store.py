@@ -227,9 +227,17 @@ class Store:
 
         SQLite overwrites what it deletes. Returns the number of lessons.
         """
+        return self._delete(Lesson.started < before, Access.when < before)
+
+    def delete(self, lesson_ids: Sequence[int]) -> int:
+        """Delete some lessons, in the same way."""
+        return self._delete(Lesson.id.in_(lesson_ids))
+
+    def _delete(self, lessons: Any, entries: Any = None) -> int:
         with self.writing() as session:
-            gone = session.execute(delete(Lesson).where(Lesson.started < before)).rowcount
-            session.execute(delete(Access).where(Access.when < before))
+            gone = session.execute(delete(Lesson).where(lessons)).rowcount
+            if entries is not None:
+                session.execute(delete(Access).where(entries))
         if self.engine.dialect.name == "sqlite":
             with self.reading() as session:  # the old pages are in the write-ahead log, too
                 session.connection().exec_driver_sql("COMMIT")

@@ -146,9 +146,12 @@ def _decode(source: Source, path: Path, skipped: Skipped) -> pd.DataFrame:
                 rows = []
     parts.append(_columns(source, rows))
     try:
-        return pa.concat_tables(parts, promote_options="permissive").to_pandas()
+        table = pa.concat_tables(parts, promote_options="permissive").to_pandas()
     except pa.ArrowException as error:
         raise FerLabError(f"{source.name}: a column has text in some faces and numbers in others ({error}).") from error
+    if table.filter(like=VOTES).isna().any(axis=None):
+        raise FerLabError(f"{source.name}: some of its faces have votes and some have none; give all of them votes.")
+    return table
 
 
 def _columns(source: Source, rows: list[dict[str, Any]]) -> pa.Table:

@@ -102,7 +102,9 @@ def _array(column: pd.Series) -> np.ndarray:
     if not pd.api.types.is_string_dtype(column):
         return column.to_numpy()
     codes, distinct = pd.factorize(column)
-    return np.append(np.asarray(distinct, object), None)[codes]  # the last: of code -1, a missing text
+    texts = np.full(len(distinct) + 1, None, object)  # the last: of code -1, a missing text
+    texts[:-1] = distinct
+    return texts[codes]
 
 
 def build_data(cfg: DictConfig) -> FaceData:

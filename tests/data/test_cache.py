@@ -97,3 +97,73 @@ def test_an_id_that_stands_twice(source: FileSource, tmp_path: Path, monkeypatch
     monkeypatch.setattr(FileSource, "read", lambda self: iter(faces))
     with pytest.raises(FerLabError, match="'same' stands twice"):
         open_cache(source, tmp_path / "c")
+
+
+def faces_with(*columns: dict, votes: bool = False, splits: tuple[str, ...] = SPLITS) -> list[Face]:
+    """One face of each class in every split; they take turns with the columns."""
+    return [
+        Face(
+            f"f{i}",
+            np.full((4, 4, 1), i, np.uint8),
+            EMOTIONS[i % 7],
+            splits[i // 7],
+            f"face {i}",
+            votes=np.eye(7, dtype=np.float32)[i % 7] if votes else None,
+            columns=columns[i % len(columns)] if columns else {},
+        )
+        for i in range(7 * len(splits))
+    ]
+
+
+def read_of(faces: list[Face], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FileSource, "read", lambda self: iter(faces))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_is_known_of_a_face_comes_along(
+    source: FileSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_of(faces_with({"subject": "a"}, {"subject": "b", "age": 30.0}, votes=True), monkeypatch)
+    folder, meta = open_cache(source, tmp_path / "c")
+    split = FaceData(folder, meta).split("train")
+    assert split.votes is not None
+    assert split.votes.dtype == np.float32
+    np.testing.assert_array_equal(split.votes, np.eye(7))
+    assert split.columns["subject"].tolist() == list("abababa")
+    assert split.columns["age"][1] == 30
+    assert np.isnan(split.columns["age"][0])
+    assert split.columns["brightness"].tolist() == list(range(7))
+    assert split.columns["copy_in_train"].tolist() == [False] * 7
+    assert (split.groups.dtype, len(set(split.groups.tolist()))) == (np.uint64, 7)
+    without = FaceData(*open_cache(FileSource(source.path), tmp_path / "d"))
+    assert without.meta["hash"] == meta["hash"]
+    read_of(faces_with({"subject": "a"}), monkeypatch)
+    assert open_cache(source, tmp_path / "e")[1]["hash"] != meta["hash"], "votes are part of the data"
+
+
+@pytest.mark.parametrize(
+    ("faces", "sentence"),
+    [
+        (faces_with(splits=("dev",)), "face 0: the split 'dev' is unknown"),
+        (faces_with({"label": "x"}), "face 0: the column 'label' is the cache's own"),
+        (faces_with({"age": 3.0}, {"age": "four"}), "the column 'age' has text and numbers"),
+        ([*faces_with(votes=True)[:3], *faces_with()[3:]], "some of its faces have votes and some have none"),
+        ([], "there is no face"),
+    ],
+)
+def test_faces_that_do_not_go_together(
+    faces: list[Face], sentence: str, source: FileSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_of(faces, monkeypatch)
+    with pytest.raises(FerLabError, match=sentence):
+        open_cache(source, tmp_path / "c")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_other_options_of_the_selection_are_another_cache(source: FileSource, tmp_path: Path) -> None:
+    whole, meta = open_cache(source, tmp_path / "c")
+    other = FileSource(source.path)
+    other.dedup = "clean_test"
+    folder, same = open_cache(other, tmp_path / "c")
+    assert folder != whole
+    assert same["hash"] == meta["hash"], "no face has a copy, so the data are the same"

@@ -1,6 +1,7 @@
 """The three forms of FER2013 give the same faces, and bad input stops with a sentence that names file and row."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,11 @@ def test_a_new_split_keeps_copies_together_and_class_shares(copies: Path, tmp_pa
 
 def test_another_seed_gives_another_split_and_the_same_seed_the_same(copies: Path, tmp_path: Path) -> None:
     first, again, other = (
-        set(tables(copies, tmp_path / where, fractions=[0.5, 0.25, 0.25], split_seed=seed, group_by=["group"])["test"]["sample_id"])
+        set(
+            tables(copies, tmp_path / where, fractions=[0.5, 0.25, 0.25], split_seed=seed, group_by=["group"])["test"][
+                "sample_id"
+            ]
+        )
         for where, seed in (("a", 0), ("b", 0), ("a", 1))
     )
     assert first == again != other
@@ -236,3 +241,17 @@ def test_the_real_data_set_has_the_official_counts(tmp_path: Path) -> None:
     assert meta["faces"] == {"train": 28709, "validation": 3589, "test": 3589}
     assert meta["counts"]["train"]["disgust"] == 436
     assert meta["counts"]["test"] == dict(zip(EMOTIONS, (491, 55, 528, 879, 594, 416, 626), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.exists(), reason="shared/data/fer2013 is absent")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_real_copies_and_the_data_behind_the_kept_records(tmp_path: Path) -> None:
+    _, meta = open_cache(Fer2013Source(str(SHARED), dedup="clean_test"), tmp_path)
+    assert meta["faces"] == {"train": 28709, "validation": 3589 - 280, "test": 3589 - 288}
+    _, meta = open_cache(Fer2013Source(str(SHARED), take=0.1), tmp_path)
+    record = Path(__file__).parents[2] / "experiments/paper_a/ablation/records/ablation_finetune/seed0/record.json"
+    assert meta["hash"] == json.loads(record.read_text())["data_hash"]
+    _, meta = open_cache(Fer2013Source(str(SHARED), fractions=[0.7, 0.15, 0.15]), tmp_path)
+    assert meta["split"]["divided_groups"] == {"group": 0}
+    assert [round(count / 35887, 2) for count in meta["faces"].values()] == [0.7, 0.15, 0.15]

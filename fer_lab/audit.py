@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fer_lab.data.audit import as_used, findings, read_facts, repeated
+from fer_lab.data.preview import preview
 from fer_lab.data.source import Source
 from fer_lab.errors import FerLabError
 from fer_lab.results.faces_audit import in_words, markdown, page
@@ -32,14 +33,12 @@ def audit(cfg: DictConfig) -> dict[str, Any]:
         `<paths.experiments>/<source>_audit/` too. With `preview` only `preview`, the path of a grid of augmented views.
 
     Raises:
-        FerLabError: nothing readable, or `publish` names another folder.
+        FerLabError: a config that cannot run, nothing readable, or `publish` names another folder.
     """
     if cfg.paper:
         return audit_paper(cfg)
     check_row(cfg)
     if cfg.preview:
-        from fer_lab.data.preview import preview  # brings albumentations, which takes seconds to import
-
         path = preview(cfg)
         Console().print(f"Augmented views → {path}")
         return {"preview": str(path)}

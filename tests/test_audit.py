@@ -129,6 +129,12 @@ def test_drawn_faces_are_audited_with_their_label_noise(tmp_path: Path, cache_di
         assert listed.sum() == (len(ranking) if name.endswith("csv") else len(excluded))
 
 
+def test_preview_is_a_picture_and_no_audit(tmp_path: Path, cache_dir: Path) -> None:
+    words = ["data.samples=300", f"paths.outputs={tmp_path}", f"paths.cache={cache_dir}", "augment=gentle"]
+    assert Path(audit(compose("audit", [*words, "preview=true"]))["preview"]).is_file()
+    assert not (tmp_path / "audits" / "synthetic" / "audit.json").exists()
+
+
 def test_label_noise_of_k_fold_runs(tmp_path: Path, cache_dir: Path) -> None:
     """Every training face gets the probabilities of the run whose validation split held it."""
     base = ["data.samples=300", f"paths.outputs={tmp_path}", f"paths.cache={cache_dir}", "label_noise=true"]

@@ -67,7 +67,8 @@ def disputed_by_raters(ranking: pd.DataFrame, votes: pd.DataFrame) -> dict[str, 
         ranking: of :func:`rank_labels`; votes: indexed by sample_id, a column an answer.
 
     Returns:
-        disputed and base (rows and share of all that have votes) and top {n: {disputed, share}}; None without votes.
+        disputed and base (rows and share of all that have votes), top {n: {disputed, share}} and flagged {faces,
+        disputed, share}; None without votes.
     """
     known = ranking[ranking["sample_id"].isin(votes.index)]
     if not len(known):
@@ -81,7 +82,17 @@ def disputed_by_raters(ranking: pd.DataFrame, votes: pd.DataFrame) -> dict[str, 
         for n in TOPS
         if n <= len(disputed)
     }
-    return {"disputed": int(disputed.sum()), "base": round(float(disputed.mean()), 4), "top": top}
+    flagged = disputed[known["flagged"].to_numpy(bool)]
+    return {
+        "disputed": int(disputed.sum()),
+        "base": round(float(disputed.mean()), 4),
+        "top": top,
+        "flagged": {
+            "faces": len(flagged),
+            "disputed": int(flagged.sum()),
+            "share": round(float(flagged.mean()), 4) if len(flagged) else 0.0,
+        },
+    }
 
 
 def rater_votes(source: Source) -> pd.DataFrame | None:

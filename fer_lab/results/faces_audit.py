@@ -153,6 +153,8 @@ def noise_sentences(noise: dict[str, Any]) -> list[str]:
 def rater_rows(raters: dict[str, Any]) -> list[list[str]]:
     """Rows (how many of the likeliest, disputed, share)."""
     rows = [[_number(int(n)), _number(part["disputed"]), f"{part['share']:.1%}"] for n, part in raters["top"].items()]
+    flagged = raters["flagged"]
+    rows.append([f"{flagged['faces']:,} flagged", _number(flagged["disputed"]), f"{flagged['share']:.1%}"])
     return [*rows, ["all", _number(raters["disputed"]), f"{raters['base']:.1%}"]]
 
 

@@ -56,6 +56,7 @@ def test_a_class_of_one_face_is_refused() -> None:
 
 def test_raters_dispute_a_label_that_has_not_the_most_votes() -> None:
     ranking = pd.DataFrame({"sample_id": list("abcd"), "label": ["happy", "sad", "angry", "angry"]})
+    ranking["flagged"] = [True, True, False, False]
     votes = pd.DataFrame(
         {"angry": [0.0, 0, 4, 6], "happy": [3.0, 5, 2, 0], "sad": [0.0, 5, 4, 0], "NF": [7.0, 0, 0, 4]},
         index=["a", "b", "c", "d"],
@@ -64,6 +65,7 @@ def test_raters_dispute_a_label_that_has_not_the_most_votes() -> None:
     assert found is not None
     assert (found["disputed"], found["base"]) == (50, 0.25)  # only a: a tie is no dispute
     assert found["top"] == {"100": {"disputed": 25, "share": 0.25}}
+    assert found["flagged"] == {"faces": 100, "disputed": 50, "share": 0.5}
     assert disputed_by_raters(ranking, votes.set_axis(list("wxyz"))) is None
 
 

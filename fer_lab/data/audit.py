@@ -97,6 +97,8 @@ def findings(source: Source, facts: pd.DataFrame, unreadable: Skipped, split: di
         identical ones included; conflicts: the members of conflicting groups; constant and nearly_constant: ids;
         subjects, class_order, resolution and brightness.
     """
+    reasons = dict(unreadable.reasons)
+    unread = {"count": reasons.pop("unreadable", 0), "sentences": unreadable.first.get("unreadable", [])}
     table = pd.crosstab(facts["split"], facts["emotion"])
     table = table.reindex(index=list(SPLITS), columns=list(source.class_names), fill_value=0)
     counts = {split: {name: int(n) for name, n in table.loc[split].items()} for split in SPLITS}
@@ -108,7 +110,9 @@ def findings(source: Source, facts: pd.DataFrame, unreadable: Skipped, split: di
         "split": split,
         "faces": len(facts),
         "counts": counts,
-        "unreadable": {"count": unreadable.count, "sentences": unreadable.sentences},
+        "unreadable": unread,
+        **({"left_out": reasons} if reasons else {}),  # by request: by reason
+        **({"notes": notes} if (notes := source.notes()) else {}),
         **_copies(facts, "exact"),
         "near": {"max_distance": NEAR, **_copies(facts, "near"), "not_identical_groups": _not_identical(facts)},
         "conflicts": _conflicts(facts),

@@ -31,7 +31,7 @@ class ConcatSource(Source):
         classes: `all` of any source, the `shared` ones of every source, or a list; other faces are left out, counted.
         size, channels (grey or rgb): of the faces, which are resized as `fer_lab.data.images.fit` does.
         crop_margin: of all faces; None where the sources agree on one.
-        votes: keep vote distributions; a face of a source without raters then counts as unanimous. False drops them.
+        keep_votes: keep vote distributions, a face of a source without raters counts as unanimous; False drops them.
 
     Raises:
         FerLabError: no sources, crop margins that differ, or an option of a source that only the whole may set.
@@ -42,7 +42,7 @@ class ConcatSource(Source):
     size: int = 48
     channels: int = 1
     crop_margin: float | None = None  # type: ignore[assignment]
-    votes: bool = False
+    keep_votes: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,7 +96,7 @@ class ConcatSource(Source):
             face,
             sample_id=f"{name}/{face.sample_id}",
             image=fit(face.image, self.size, self.channels),
-            votes=self._votes(source, face) if self.votes else None,
+            votes=self._votes(source, face) if self.keep_votes else None,
             columns=columns,
         )
 

@@ -110,20 +110,27 @@ class Skipped:
     """Counts the faces that are left out while decoding, by reason, with the first sentences of each.
 
     Attributes:
-        count: of all; reasons: of each, unreadable unless the source says another (`LeftOut`).
-        sentences: the first 20 of each reason.
+        reasons: how many of each, unreadable unless the source says another (`LeftOut`); first: 20 sentences of each.
     """
 
-    count: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    sentences: list[str] = field(default_factory=list)
+    first: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, error: FerLabError) -> None:
         reason = error.reason if isinstance(error, LeftOut) else "unreadable"
-        self.count += 1
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
         if self.reasons[reason] <= 20:
-            self.sentences.append(str(error))
+            self.first.setdefault(reason, []).append(str(error))
+
+    @property
+    def count(self) -> int:
+        """Of all reasons."""
+        return sum(self.reasons.values())
+
+    @property
+    def sentences(self) -> list[str]:
+        """The first of all reasons."""
+        return [sentence for some in self.first.values() for sentence in some]
 
     def in_words(self) -> str:
         """For example "3 unreadable, 2 undetected faces skipped"."""

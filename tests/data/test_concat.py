@@ -92,7 +92,7 @@ def test_copies_across_sources_are_one_group(tmp_path: Path) -> None:
 def test_votes_go_by_name_and_those_without_raters_are_unanimous() -> None:
     rated = Made(emotions=("happy", "sad"), rated=True)
     plain = Made(emotions=("angry", "sad"))
-    source = ConcatSource(sources={"rated": rated, "plain": plain}, votes=True)
+    source = ConcatSource(sources={"rated": rated, "plain": plain}, keep_votes=True)
     faces = [face for face in source.read() if isinstance(face, Face)]
     assert source.class_names == ("angry", "happy", "sad")
     np.testing.assert_allclose(faces[0].votes, [0, 0.5, 0.5])
@@ -126,3 +126,15 @@ def test_the_key_follows_every_part() -> None:
         ConcatSource(sources={"a": Made()}, take=0.5),
     ]
     assert len({key, *(other.content_key() for other in others)}) == 5
+
+
+def test_where_the_parts_lie_does_not_decide_the_result() -> None:
+    from fer_lab.schema import compose, config_hash
+
+    def hashed(*overrides: str) -> str:
+        here = ["data=concat", "data.sources.fer2013.path=/a/fer2013.csv", "data.sources.folder.path=/a/mine"]
+        return config_hash(compose("train", [*here, *overrides]))
+
+    assert hashed("data.sources.folder.path=/b/mine") == hashed()
+    assert hashed("data.sources.folder.label_map=raf_db") != hashed()
+    assert hashed("data.sources.folder=null") != hashed()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_lab.data.audit import findings, read_facts
 from fer_lab.data.ferplus import RATED, FerPlusSource, label_of
 from fer_lab.data.source import Face
 from fer_lab.errors import FerLabError, LeftOut
@@ -169,3 +170,19 @@ def test_the_real_votes_give_the_published_sizes() -> None:
     sizes = rated["usage"][kept].value_counts()
     assert (sizes["Training"], sizes["PublicTest"], sizes["PrivateTest"]) == (25060, 3199, 3153)
     assert (labels == "not-a-face").sum() == 178
+
+
+def test_the_audit_counts_what_is_left_out_apart_from_what_is_unreadable(files: tuple[Path, Path]) -> None:
+    lines = files[0].read_text().splitlines()
+    lines[2] = lines[2].replace(" ", " x", 1)
+    files[0].write_text("\n".join(lines) + "\n")
+    source = FerPlusSource(path=files[0], votes=str(files[1]), on_corrupt="skip")
+    facts, skipped = read_facts(source)
+    assert len(facts) == 34
+    assert skipped.reasons == {"unreadable": 1, "not-a-face": 7, "disputed": 7}
+    assert skipped.in_words() == "1 unreadable, 7 not-a-face, 7 disputed faces skipped"
+    found = findings(source, facts, skipped, {})
+    assert found["unreadable"]["count"] == 1
+    assert "line 3: pixels must be whole numbers" in found["unreadable"]["sentences"][0]
+    assert found["left_out"] == {"not-a-face": 7, "disputed": 7}
+    assert "MIT" in found["licence"]

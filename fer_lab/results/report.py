@@ -16,6 +16,7 @@ from fer_lab.results.charts import MOST_BARS, latency_figure, learning_figure, s
 from fer_lab.results.column_kinds import Changes
 from fer_lab.results.columns import METRICS, SIZES, choices
 from fer_lab.results.deployed import deployed, fastest_export, speed_points
+from fer_lab.results.evaluated import evaluated, evaluated_sections
 from fer_lab.results.examples import confused_faces, shown
 from fer_lab.results.plots import confusion_figure, reliability_figure, to_svg
 from fer_lab.results.report_sections import as_svg, class_f1_plot, sections, shown_split
@@ -72,6 +73,7 @@ def context(results: Results, cache: Path | None, examples: bool | None) -> dict
     numbers = {row.name: number for number, row in enumerate(results.rows, 1)}
     all_lines = lines(results)
     measured = [row for row in results.rows if row.completed]
+    asked = evaluated(results, cache, examples)
     return {
         "results": results,
         "numbers": numbers,
@@ -96,6 +98,8 @@ def context(results: Results, cache: Path | None, examples: bool | None) -> dict
         "deployed": deployed(results),
         "latency": _latency(results, numbers),
         **sections(results, numbers),
+        **asked,
+        "evaluated": evaluated_sections(asked),
         "data": [_data_table(run) for run in _first_of_each_data(results)],
         "missing": [row for row in results.rows if row.word != COMPLETED],
         "environments": _environments(results),

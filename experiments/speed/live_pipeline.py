@@ -1,0 +1,151 @@
+"""The live pipeline on one core, at 640x480: frames a second, time from frame to smoothed output, memory over time.
+
+    python experiments/speed/live_pipeline.py --model <run>/export/model_int8.onnx --detector <YuNet .onnx>
+        [--minutes 30] [--video <file>] [--detect-every 3] [--width 640] [--core 0]
+
+Without --video, five drawn faces. Two runs of the stages that `python -m fer_lab.live` uses, bound to one core with one
+thread of OpenCV and of the model, decoding included:
+
+- throughput: every frame, as fast as they come; frames a second and processor time a frame (which other programs on the
+  machine disturb less);
+- camera: frames at --fps, dropped where a stage is late; time from a frame's arrival to its smoothed output, and
+  resident memory over --minutes.
+
+The weights do not matter for speed, so an untrained network will do; the record says which file it was.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+
+from fer_lab.deploy.runtimes import Classifier
+from fer_lab.evaluation.smoothing import smoother_factory
+from fer_lab.faces.detect import build_detector
+from fer_lab.live.capture import paced
+from fer_lab.live.lsi import Lsi
+from fer_lab.live.pipeline import Frame, Pipeline
+from fer_lab.live.stages import Stages
+from fer_lab.live.summary import Summary
+from fer_lab.live.synthetic import classroom
+from fer_lab.live.timing import Timings
+from fer_lab.schema import compose
+
+SIZE, FACES = (640, 480), 5
+DRAWN_S = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--detector", help="a YuNet .onnx; without it, the Haar cascade")
+    parser.add_argument("--video", help="shrunk to 640x480 first")
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--detect-every", type=int, default=3)
+    parser.add_argument("--width", type=int, default=640, help="live.detector_width")
+    parser.add_argument("--core", type=int, default=0)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {options.core})
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / "film.avi"
+        write_film(film, options.video)
+        throughput = run(film, options, realtime=False, seconds=20)
+        camera = run(film, options, realtime=True, seconds=60 * options.minutes)
+    load = os.getloadavg()
+    print(f"{Path(options.model).name} ({Path(options.model).stat().st_size / 1e6:.2f} MB), detector every "
+          f"{options.detect_every} frames at {options.width} px, {throughput['faces']:.1f} faces a frame, "
+          f"load of the machine {load[0]:.1f}")  # fmt: skip
+    print(f"throughput: {throughput['fps']:.1f} FPS, {throughput['cpu_ms']:.1f} ms of processor time a frame "
+          f"({1e3 / throughput['cpu_ms']:.0f} FPS on an idle core)")  # fmt: skip
+    print(f"camera at {options.fps:g} FPS for {options.minutes:g} min: {camera['frames']} frames, {camera['dropped']} "
+          f"dropped, p50 {camera['p50']:.1f} ms, p95 {camera['p95']:.1f} ms, p99 {camera['p99']:.1f} ms")  # fmt: skip
+    memory = camera["rss_mb"]
+    print(f"memory: {memory[0]:.1f} MB after 10 s, {memory[-1]:.1f} MB at the end, at most {max(memory):.1f} MB; "
+          f"growth {camera['mb_a_minute']:+.2f} MB a minute")  # fmt: skip
+    print(json.dumps({"throughput": throughput, "camera": camera | {"rss_mb": memory[:: max(1, len(memory) // 30)]}}))
+
+
+def write_film(path: Path, video: str | None) -> None:
+    """An MJPG film of 640x480: the video's frames, or drawn faces on a grey wall."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, SIZE)
+    if video:
+        capture = cv2.VideoCapture(video)
+        while (read := capture.read())[0]:
+            writer.write(cv2.resize(read[1], SIZE, interpolation=cv2.INTER_AREA))
+    else:
+        for _, drawn in classroom(FACES, DRAWN_S):
+            picture = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
+            picture[80 : 80 + drawn.shape[0], 80 : 80 + drawn.shape[1]] = drawn
+            writer.write(picture)
+    writer.release()
+
+
+def endless(film: Path, fps: float, seconds: float) -> Iterator[tuple[float, np.ndarray]]:
+    """The film over and over, decoded each time, at `fps` until `seconds`."""
+    number = itertools.count()
+    while True:
+        capture = cv2.VideoCapture(str(film), cv2.CAP_FFMPEG)
+        while (read := capture.read())[0]:
+            if (at := next(number) / fps) >= seconds:
+                return
+            yield at, read[1]
+        capture.release()
+
+
+def run(film: Path, options: argparse.Namespace, realtime: bool, seconds: float) -> dict:
+    """One run of the live stages, with the default smoothing and summary; the first seconds warm up."""
+    cfg = compose("live").live
+    classifier = Classifier.load(options.model, 1)
+    detector = build_detector(options.detector, options.width, cfg.min_face)
+    pipeline = Pipeline(detector, classifier, smoother_factory(**cfg.smoothing), options.detect_every)
+    summary = Summary(1, Lsi(cfg.weights, classifier.class_names), lambda second: None)
+    gone = threading.Event()
+    frames = endless(film, options.fps, seconds if realtime else float("inf"))
+    timed = (Frame(at, image, time.perf_counter()) for at, image in (paced(frames, gone.wait) if realtime else frames))
+    stages = Stages(timed, [pipeline.locate, pipeline.classify], cfg.queue, lossless=not realtime)
+    warm, process = min(10.0, seconds / 4), psutil.Process()
+    timings, memory, start = Timings(), [], time.perf_counter()
+    counted = faces = 0
+    since = cpu = 0.0
+    for moment in stages.run(lambda: not realtime and time.perf_counter() - start > seconds):
+        summary.add(moment.seconds, moment.probabilities)
+        now = time.perf_counter()
+        if now - start < warm:
+            continue
+        if not counted:
+            since, cpu = now, time.process_time()
+        counted += 1
+        faces += len(moment.probabilities)
+        timings.add(now - moment.sighting.frame.arrived)
+        if not memory or now - start > warm + 2 * len(memory):
+            memory.append(process.memory_info().rss / 2**20)
+    gone.set()
+    wall, cpu = time.perf_counter() - since, time.process_time() - cpu
+    slope = np.polyfit(np.arange(len(memory)) * 2 / 60, memory, 1)[0] if len(memory) > 2 else 0.0
+    return {
+        "frames": counted,
+        "faces": faces / counted,
+        "fps": counted / wall,
+        "cpu_ms": 1e3 * cpu / counted,
+        "dropped": sum(stages.dropped),
+        "p50": timings.quantile_ms(0.5),
+        "p95": timings.quantile_ms(0.95),
+        "p99": timings.quantile_ms(0.99),
+        "rss_mb": memory,
+        "mb_a_minute": float(slope),
+    }
+
+
+if __name__ == "__main__":
+    main()

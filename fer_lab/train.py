@@ -20,7 +20,7 @@ from fer_lab.evaluation.parent import TEST, VALIDATION, ready_parent
 from fer_lab.evaluation.predict import of_network, predict, save_predictions
 from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.models.network import build_loss, build_network, describe_network
-from fer_lab.results.plots import save_split_plots
+from fer_lab.results.plots import save_plots
 from fer_lab.results.record import Run
 from fer_lab.schema import build, command
 from fer_lab.training.fit import fit
@@ -103,7 +103,7 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
     for name, split, split_logits in (("validation", validation, logits), ("test", test, test_logits)):
         metrics[name] = decision.score(split_logits, split.labels, data.class_names, split.votes)
         metrics[name]["loss"] = loss.cpu()(torch.from_numpy(split_logits), torch.from_numpy(split.labels)).item()
-        save_split_plots(run.folder / "plots", name, metrics[name], data.class_names)
+    save_plots(cfg, metrics, data.class_names)
     metrics |= clean_test_scores(run.folder / TEST, data.class_names, decision)
     run.complete(
         metrics=metrics,

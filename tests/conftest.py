@@ -14,7 +14,7 @@ os.environ["FER_LAB_HINTED"] = "1"
 #: The tiny backbone on 300 synthetic faces: a second an epoch.
 TINY = (
     "backbone=tiny", "head=linear", "data.samples=300", "input_size=48", "trainer=smoke",
-    "trainer.limit_batches=null", "trainer.max_epochs=2", "cache.stages=false",
+    "trainer.limit_batches=null", "trainer.max_epochs=2", "cache.stages=false", "plots=false",
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     from fer_lab.train import train
 
     outputs = tmp_path_factory.mktemp("outputs")
-    cfg = compose("train", [*TINY, "name=tiny", f"paths.outputs={outputs}", f"paths.cache={cache_dir}"])
+    cfg = compose("train", [*TINY, "name=tiny", "plots=true", f"paths.outputs={outputs}", f"paths.cache={cache_dir}"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         train(cfg)

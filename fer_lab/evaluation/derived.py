@@ -12,7 +12,7 @@ from fer_lab.evaluation.parent import TEST, VALIDATION, Parent
 from fer_lab.evaluation.predict import copy_predictions, load_predictions, load_votes
 from fer_lab.evaluation.sequences import SequenceSmoothing
 from fer_lab.evaluation.test_split import Frozen, open_test_logits
-from fer_lab.results.plots import save_split_plots
+from fer_lab.results.plots import save_plots
 from fer_lab.results.record import Run
 from fer_lab.schema import build
 
@@ -49,7 +49,7 @@ def derive(run: Run, parent: Parent) -> None:
             copy_predictions(parent.folder / file, run.folder / file, names, calibration)
             metrics[name] = decision.score(logits, labels, names, load_votes(run.folder / file, names))
             metrics[name]["loss"] = parent.record["metrics"][name]["loss"]
-            save_split_plots(run.folder / "plots", name, metrics[name], names)
+        save_plots(cfg, metrics, names)
         metrics |= clean_test_scores(run.folder / TEST, names, decision)
         changes: dict[str, Any] = {}
         if smoothing:

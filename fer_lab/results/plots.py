@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from omegaconf import DictConfig
 
 INK, MUTED, RULE = "#1b1f24", "#5b6470", "#d5d9de"
 #: Okabe and Ito's colours that show on white and on black, for rows.
@@ -210,13 +211,19 @@ def to_svg(figure: Figure, description: str) -> str:
     return svg.strip()
 
 
-def save_split_plots(folder: Path, split: str, metrics: dict[str, Any], class_names: Sequence[str]) -> None:
-    """Write `confusion_<split>.png`, `reliability_<split>.png` and `risk_coverage_<split>.png` of one split's metrics
-    (`compute_metrics`, with `selective`)."""
-    confusion = confusion_figure(metrics["confusion"], class_names, f"Confusion, {split}")
-    save_png(confusion, folder / f"confusion_{split}.png")
-    before, after = metrics["reliability_uncalibrated"], metrics["reliability"]
-    eces = metrics["ece_uncalibrated"], metrics["ece"]
-    save_png(reliability_figure(before, after, f"Reliability, {split}", *eces), folder / f"reliability_{split}.png")
-    curve = risk_coverage_figure([metrics["selective"]], f"Risk and coverage, {split}")
-    save_png(curve, folder / f"risk_coverage_{split}.png")
+def save_plots(cfg: DictConfig, metrics: dict[str, dict], class_names: Sequence[str]) -> None:
+    """Write a run's `plots/{confusion,reliability,risk_coverage}_{validation,test}.png`, unless `cfg.plots` is false.
+
+    Args:
+        cfg: the run's; metrics: of each split, `compute_metrics` with `selective`.
+    """
+    folder = Path(cfg.paths.run) / "plots"
+    for split in ("validation", "test") if cfg.plots else ():
+        found = metrics[split]
+        confusion = confusion_figure(found["confusion"], class_names, f"Confusion, {split}")
+        save_png(confusion, folder / f"confusion_{split}.png")
+        before, after = found["reliability_uncalibrated"], found["reliability"]
+        eces = found["ece_uncalibrated"], found["ece"]
+        save_png(reliability_figure(before, after, f"Reliability, {split}", *eces), folder / f"reliability_{split}.png")
+        curve = risk_coverage_figure([found["selective"]], f"Risk and coverage, {split}")
+        save_png(curve, folder / f"risk_coverage_{split}.png")

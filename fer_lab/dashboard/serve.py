@@ -4,11 +4,13 @@ import multiprocessing
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fer_lab.dashboard.app import build
 from fer_lab.dashboard.settings import Settings, read_settings
@@ -65,18 +67,21 @@ def serve(store: Store, settings: Settings, say: Callable[[str], Any] = print) -
 
 
 @contextmanager
-def dashboard_beside(store: str) -> Iterator[None]:
+def dashboard_beside(store: str, changed: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Inside, the pages of a store are served by a process of their own, with the settings of conf/dashboard.yaml.
 
     Args:
         store: a file or a database's URL; handed over through a pipe, so no password is in the list of processes.
+        changed: settings other than those, for example `{"port": 8051}`.
 
     Raises:
         FerLabError: it does not start, for example because the port is taken.
     """
     spawn = multiprocessing.get_context("spawn")  # the lesson's process holds threads and a camera
     answer, ours = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=_serve_beside, args=(store, ours), name="dashboard", daemon=True)
+    process = spawn.Process(
+        target=_serve_beside, args=(store, dict(changed or {}), ours), name="dashboard", daemon=True
+    )
     process.start()
     ours.close()
     try:
@@ -93,9 +98,9 @@ def dashboard_beside(store: str) -> Iterator[None]:
         process.join(10)
 
 
-def _serve_beside(store: str, ours: Any) -> None:
+def _serve_beside(store: str, changed: dict[str, Any], ours: Any) -> None:
     try:
-        settings = read_settings(compose("dashboard").dashboard)
+        settings = read_settings(OmegaConf.merge(compose("dashboard").dashboard, changed))
         serve(open_store(store), settings, lambda words: ours.send((True, words)))
-    except FerLabError as error:
+    except (FerLabError, OmegaConfBaseException) as error:
         ours.send((False, str(error)))

@@ -127,7 +127,7 @@ def _pages(cfg: DictConfig) -> AbstractContextManager[None]:
         return nullcontext()
     from fer_lab.dashboard.serve import dashboard_beside  # a web server is loaded only here
 
-    return dashboard_beside(str(cfg.live.store))
+    return dashboard_beside(str(cfg.live.store), None if cfg.dashboard is True else cfg.dashboard)
 
 
 def _watch(

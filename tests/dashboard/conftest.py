@@ -104,7 +104,7 @@ def browse(store: Store, settings: Callable[..., Settings]) -> Browse:
     return make
 
 
-def sign_in(client: TestClient, name: str, password: str = PASSWORD, **fields: str) -> Any:
+def sign_in(client: Any, name: str, password: str = PASSWORD, **fields: str) -> Any:
     """The answer to a filled-in login form."""
     form = {"csrf": csrf(client.get("/login").text), "name": name, "password": password}
     return client.post("/login", data=form | fields)

@@ -95,7 +95,7 @@ def test_what_people_wrote_is_text_everywhere(browse):
 
 
 def test_a_live_lesson(browse, store):
-    client = browse("ada")
+    client = browse("ada", "dashboard.fresh_s=600")
     first = plain(client.get("/lessons/3").text)
     assert "Now at 0:39 +0.50 LSI" in first
     assert "95 % band +0.25 to +0.75 · 6 faces" in first
@@ -121,7 +121,7 @@ def test_a_moment_with_too_few_faces_shows_no_number(browse, store):
 
 def test_a_recording_worked_through_slowly_is_shown_while_it_goes_on(browse, store):
     lesson = add_lesson(store, "Slow", "7a", 0.5, 40, ended=False, ago=1000)
-    client = browse("ada")
+    client = browse("ada", "dashboard.fresh_s=600")
     assert "too few faces" in plain(client.get(f"/lessons/{lesson}/panel").text).partition("Early")[0]
     store.add_second(lesson, 40, 6.0, [0.6, 0.3, 0.1], 0.5, 0.25, 0.75)
     assert "Now at 0:40 +0.50 LSI" in plain(client.get(f"/lessons/{lesson}/panel").text)

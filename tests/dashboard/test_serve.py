@@ -5,9 +5,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fer_lab.dashboard import accounts, demo
@@ -18,7 +21,8 @@ from fer_lab.errors import FerLabError
 from fer_lab.live.store import open_store
 from fer_lab.schema import compose
 
-from .conftest import PASSWORD
+from ..live.conftest import model as model_file  # noqa: F401
+from .conftest import PASSWORD, sign_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -131,11 +135,41 @@ def test_the_command_serves_and_ends(tmp_path):
 def test_beside_a_lesson(tmp_path, capsys):
     path = str(tmp_path / "lessons.sqlite")
     open_store(path).close()
-    with dashboard_beside(path):
+    port = {"port": free_port()}
+    with dashboard_beside(path, port):
         address = capsys.readouterr().out.split()[1]
         with urllib.request.urlopen(f"{address}/login") as answer:
             assert answer.status == 200
-        with pytest.raises(FerLabError, match=r"dashboard\.port="), dashboard_beside(path):
+        with pytest.raises(FerLabError, match=r"dashboard\.port="), dashboard_beside(path, port):
             pass
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{address}/login")
+
+
+@pytest.mark.slow
+def test_a_lesson_is_on_the_pages_while_it_runs(model_file, tmp_path, cheap):  # noqa: F811
+    path, port = tmp_path / "lessons.sqlite", free_port()
+    accounts.add_user(open_store(path), "root", PASSWORD, "admin")
+    words = ["source=synthetic", "live.synthetic.seconds=6", "live.realtime=true", f"model={model_file}",
+             "live.purpose=demonstration", "live.consent=acknowledged", f"live.store={path}",
+             "live.lesson.title=Seen", "live.lesson.class_name=7a", f"dashboard={{port: {port}}}"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fer_lab.live", *words], cwd=tmp_path, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    seen = ""
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            while process.poll() is None and "95 % band" not in seen:
+                with suppress(httpx.TransportError):  # it does not listen yet
+                    if not client.cookies:
+                        sign_in(client, "root")
+                    seen = client.get("/lessons/1").text.partition('id="now"')[2].partition("</section>")[0]
+                time.sleep(0.2)
+    finally:
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "95 % band" in seen
+    assert "Now" in seen
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/login")

@@ -1,9 +1,16 @@
 """Which face is which, on scripted boxes."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
+from fer_lab.faces.detect import build_detector
 from fer_lab.live.track import Tracker, iou
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+YUNET = SHARED / "detectors" / "face_detection_yunet_2026may.onnx"
 
 
 def boxes(*corners: tuple[float, float]) -> np.ndarray:
@@ -120,3 +127,35 @@ def test_how_often_a_face_was_found_tells_a_person_from_a_flicker():
     for frame in range(3):
         tracker.update(boxes((0, 0), *([(50, 0)] if frame == 1 else [])), frame / 10)
     assert dict(zip(tracker.ids.tolist(), tracker.found.tolist(), strict=True)) == {0: 3, 1: 1}
+
+
+def test_a_face_that_shrinks_as_it_is_hidden_comes_back_as_itself():
+    tracker = Tracker()
+    for frame, width in enumerate((60, 60, 60, 50, 40, 30)):  # somebody walks in front of it
+        tracker.update(np.array([[0.0, 0, width, 70]]), frame / 25)
+    for frame in range(6, 12):
+        tracker.update(boxes(), frame / 25)
+    assert tracker.update(np.array([[0.0, 0, 60, 70]]), 12 / 25).tolist() == [0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (SHARED / "media").exists(), reason="no videos in shared/media")
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("closeup_a", 1, 1),
+        ("closeup_b", 1, 1),
+        # by eye 12 people and a face drawn on a wall: 18 numbers, because 5 come back after more than a second or
+        # turned away, and 3 times one takes another's place (two red-haired boys, a man behind a man)
+        ("street_5_to_9_faces", 13, 19),
+    ],
+)
+def test_faces_of_real_videos_are_counted(name, least, most):
+    detector, tracker = build_detector(YUNET, 960, 20), Tracker()
+    film = cv2.VideoCapture(str(SHARED / "media" / "video" / f"{name}.mp4"))
+    fps, numbers, frame = film.get(cv2.CAP_PROP_FPS), set(), 0
+    while (read := film.read())[0]:
+        numbers |= set(tracker.update(detector(read[1]), frame / fps).tolist())
+        frame += 1
+    assert frame > 100
+    assert least <= len(numbers) <= most

@@ -1,7 +1,8 @@
 """The run whose logits a derived row takes: which it is, that it is there and current, and where its weights lie.
 
-A row with `parent: <row>` differs from that row only in calibration and smoothing, so it is scored on the parent's
-logits of the same seed. Parents may themselves be derived; the weights are those of the run at the chain's end.
+A row with `parent: <row>` differs from that row only in calibration, target precision and smoothing, so it is scored on
+the parent's logits of the same seed. Parents may themselves be derived; the weights are those of the run at the chain's
+end.
 """
 
 import os
@@ -22,7 +23,7 @@ from fer_lab.results.record import read_record
 from fer_lab.schema import CONF_DIR, build, compose, deciding_part, difference
 
 #: All that a derived row may change; what the command line says of these is about the row itself, not its parent.
-AXES = ("calibration", "smoothing", "parent")
+AXES = ("calibration", "target_precision", "smoothing", "parent")
 VALIDATION, TEST = "validation_predictions.parquet", "test_predictions.parquet"
 
 

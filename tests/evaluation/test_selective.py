@@ -1,6 +1,7 @@
 """Selective prediction: the curve and its area against plain loops, and the threshold for a precision."""
 
 import json
+import shutil
 from itertools import permutations
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from fer_lab.evaluation.selective import (
     selective_scores,
     threshold_for_precision,
 )
+from fer_lab.train import train
 from fer_lab.training.rows import check_row
 
 Faces = tuple[np.ndarray, np.ndarray]
@@ -122,3 +124,17 @@ def test_a_run_chooses_on_validation_and_freezes_what_it_chose(tiny_run: Path) -
 def test_a_target_outside_its_range_is_refused_before_training(tiny) -> None:
     with pytest.raises(FerLabError, match=r"target_precision=1.5 must be above 0 and at most 1"):
         check_row(tiny("target_precision=1.5"))
+
+
+def test_a_derived_row_may_ask_for_another_precision(tiny_run: Path, tiny, tmp_path: Path) -> None:
+    """The parent is not trained again for it; None asks for no threshold, and the door notes none."""
+    shutil.copytree(tiny_run.parent, tmp_path / "tiny")
+    base = json.loads((tiny_run / "record.json").read_text())["metrics"]["validation"]["selective"]
+    strict = train(tiny("name=strict", "parent=tiny", "target_precision=0.95"))
+    kept = strict["metrics"]["validation"]["selective"]
+    assert (kept["target"], base["target"]) == (0.95, 0.8)
+    assert kept["threshold"] is None or kept["threshold"] >= base["threshold"]
+    assert strict["test_openings"][0]["frozen"]["abstain_below"] == kept["threshold"]
+    free = train(tiny("name=free", "parent=tiny", "target_precision=null"))
+    assert free["metrics"]["test"]["selective"]["threshold"] is None
+    assert "abstain_below" not in free["test_openings"][0]["frozen"]

@@ -67,7 +67,7 @@ class Robustness:
         return found
 
     def _ask(self, trial: Trial, stores: Mapping[str, "LogitStore"]) -> float:
-        """Fill the stores; a corrupted face is drawn once for all files. Returns the wall seconds it took."""
+        """Fill the stores; a corrupted face is drawn once for all files. Returns the wall seconds this call took."""
         started = time.perf_counter()
         tasks = [(_CLEAN, 0), *((name, level) for name in self.scenarios for level in _LEVELS)]
         asked = {
@@ -107,6 +107,7 @@ class Robustness:
                 "mCE": (result["mce"] or {}).get("mce"),
                 **{name: scenario["accuracy"] for name, scenario in result["scenarios"].items()},
                 **{claim["claim"]: claim["verdict"] for claim in result["claims"]},
+                "seconds": result["seconds"],
             }
             for file, result in found.items()
         ]

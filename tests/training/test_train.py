@@ -55,7 +55,7 @@ def test_the_record_of_a_run(tiny_run: Path) -> None:
         assert set(metrics["per_class"]) == set(record["model"]["class_names"])
         table = pd.read_parquet(tiny_run / f"{split}_predictions.parquet")
         assert len(table) == metrics["n"]
-        assert list(table.columns[:3]) == ["sample_id", "label", "group"]
+        assert list(table.columns[:4]) == ["sample_id", "label", "predicted", "group"]
     assert record["metrics"]["train"]["loss"] > 0
     assert len(record["test_openings"]) == 1
     assert list(record["test_openings"][0]["frozen"]) == ["temperature", "abstain_below", "model.safetensors"]

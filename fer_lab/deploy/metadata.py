@@ -18,6 +18,7 @@ class ModelMetadata:
     class_names: names of the K outputs, in order. channels: "grey" (C = 1) or "rgb" (C = 3).
     native_size: the side in pixels of the square faces the network takes; it resizes them to input_size itself.
     crop_margin: share of the face box's side added around it before the crop, as in training.
+    aligned: whether it was trained on faces turned until their eyes are level (fer_lab.faces.align).
     calibration: how logits become probabilities (`Calibration.to_dict`), refitted for a quantised file.
     abstain_below: least confidence of an answer, for the precision asked for on validation; None: none was chosen.
     pretraining: "none", or the initial weights' name and hash. licence: the training data's licence note.
@@ -36,6 +37,7 @@ class ModelMetadata:
     pretraining: str | dict[str, str]
     licence: str
     abstain_below: float | None = None
+    aligned: bool = False
     fer_lab: str = __version__
 
     @property

@@ -163,4 +163,5 @@ def describe(run: "LoadedRun") -> ModelMetadata:
         experiment=record["experiment"],
         pretraining=record["pretraining"],
         licence=record["data"]["licence"],
+        aligned=run.cfg.data.get("crop") == "detect" and bool(run.cfg.data.get("align")),
     )

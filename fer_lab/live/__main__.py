@@ -143,7 +143,7 @@ def _watch(
     """Work through the frames; whatever stops it, the last second is finished."""
     least = cfg.live.abstain_below
     if least is None:
-        least = getattr(classifier.metadata, "abstain_below", None) or 0.0
+        least = classifier.metadata.abstain_below or 0.0
     label = Labeller(least, cfg.live.hysteresis)
     timings, start = Timings(), time.perf_counter()
     with stop_requests() as stop, progress_line(console, expected) as progress:

@@ -71,7 +71,7 @@ class Pipeline:
         self.detector, self.classifier, self.make_smoother = detector, classifier, make_smoother
         self.detect_every = detect_every
         # a model that was trained on faces as they stand must not be asked about faces turned upright
-        self.aligned = bool(getattr(classifier.metadata, "aligned", False))
+        self.aligned = classifier.metadata.aligned
         self.tracker = Tracker()
         self.frames = 0
         self.places: dict[int, np.ndarray] = {}

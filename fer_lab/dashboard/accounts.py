@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ ROLES = ("admin", "teacher", "researcher")
 SHORTEST, LONGEST = 12, 256
 _NAME = re.compile(r"[\w.@-]{1,64}")
 _HASHER = PasswordHasher()  # argon2id with the parameters of RFC 9106, second recommendation
+_TURNS = threading.Semaphore(2)  # each hash takes 64 MB
 _NOBODY = _HASHER.hash(secrets.token_hex())  # checked where there is no such user, so that time does not tell
 
 
@@ -48,7 +50,8 @@ def hashed(password: str) -> str:
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise FerLabError(f"A password has {SHORTEST} to {LONGEST} characters; this one has {len(password)}.")
-    return _HASHER.hash(password)
+    with _TURNS:
+        return _HASHER.hash(password)
 
 
 def users(store: Store) -> list[User]:
@@ -135,7 +138,8 @@ def password_fits(store: Store, name: str, password: str) -> bool:
     with store.reading() as session:
         user = session.get(User, name)
     try:
-        return _HASHER.verify(user.password_hash if user else _NOBODY, password[: LONGEST + 1]) and user is not None
+        with _TURNS:
+            return _HASHER.verify(user.password_hash if user else _NOBODY, password[: LONGEST + 1]) and user is not None
     except (VerificationError, InvalidHashError):
         return False
 

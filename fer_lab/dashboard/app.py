@@ -24,7 +24,7 @@ from fer_lab.dashboard.accounts import Login
 from fer_lab.dashboard.attempts import Attempts
 from fer_lab.dashboard.headers import Guard
 from fer_lab.dashboard.settings import Settings
-from fer_lab.dashboard.views import Newest
+from fer_lab.dashboard.views import Limits, Newest
 from fer_lab.dashboard.words import FILTERS
 from fer_lab.errors import FerLabError
 from fer_lab.live.legal import NOTICE
@@ -50,6 +50,7 @@ class Site:
     templates: Environment
     guesses: Attempts
     newest: Newest
+    limits: Limits
 
     @property
     def cookie(self) -> str:
@@ -171,8 +172,9 @@ def build(store: Store, settings: Settings) -> Starlette:
         ],
         exception_handlers={HTTPException: _http_error, FerLabError: _store_error, 500: _server_error},
     )
+    limits = Limits(settings.least_faces, settings.aggregate_s)
     guesses = Attempts(settings.attempts, 60 * settings.attempts_minutes)
-    app.state.site = Site(store, settings, token, templates, guesses, Newest(settings.fresh_s))
+    app.state.site = Site(store, settings, token, templates, guesses, Newest(settings.fresh_s), limits)
     return app
 
 

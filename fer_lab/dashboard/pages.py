@@ -46,10 +46,9 @@ def _wanted(visit: Visit, lesson_id: int) -> Lesson:
 
 def _shown(visit: Visit, lesson: Lesson) -> Shown:
     site, names, weights = visit.site, lesson.class_names, lesson.weights
-    values = views.series(site.store, lesson)
-    least = site.settings.aggregate_s
-    mean = views.mean(values, visit.who, least)
-    segments = views.segments(site.store, lesson, visit.who, values, least)
+    values = views.series(site.store, lesson, site.limits)
+    mean = views.mean(values, visit.who, site.limits)
+    segments = views.segments(site.store, lesson, visit.who, values, site.limits)
     length = views.elapsed(lesson) if lesson.ended else float(len(values.every_second(values.lsi)))
     warnings, chart = [], None
     if views.sees_seconds(visit.who):
@@ -67,7 +66,7 @@ def lessons_page(visit: Visit) -> Response:
     asked = visit.request.query_params.get("class", "")
     chosen = asked if asked in classes else ""
     shown = [lesson for lesson in everything if not chosen or lesson.class_name == chosen]
-    means = views.means(visit.site.store, shown, visit.who, visit.site.settings.aggregate_s)
+    means = views.means(visit.site.store, shown, visit.who, visit.site.limits)
     visit.note(f"list of lessons{f' of {chosen}' if chosen else ''}")
     return visit.page(
         "lessons.html.j2", lessons=shown, means=means, classes=classes, chosen=chosen, elapsed=views.elapsed
@@ -96,7 +95,8 @@ def panel(visit: Visit) -> Response:
 def _parts(visit: Visit, lesson: Lesson) -> dict:
     shown = _shown(visit, lesson)
     last = int(shown.values.second[-1]) if len(shown.values.second) else None
-    return {"shown": shown, "fresh": visit.site.newest.fresh(lesson, last), "minutes": _minutes(shown)}
+    least = visit.site.limits.faces(lesson)
+    return {"shown": shown, "least": least, "fresh": visit.site.newest.fresh(lesson, last), "minutes": _minutes(shown)}
 
 
 def _minutes(shown: Shown) -> list[tuple[str, float, float, float, float]]:
@@ -136,9 +136,7 @@ def _csv(visit: Visit, name: str, rows: Sequence[Sequence[object]]) -> Response:
 def seconds_csv(visit: Visit) -> Response:
     lesson = _wanted(visit, visit.request.path_params["id"])
     visit.note("exported seconds", lesson.id)
-    return _csv(
-        visit, f"lesson_{lesson.id}_seconds.csv", export.seconds(lesson, views.series(visit.site.store, lesson))
-    )
+    return _csv(visit, f"lesson_{lesson.id}_seconds.csv", export.seconds(lesson, _shown(visit, lesson).values))
 
 
 def segments_csv(visit: Visit) -> Response:
@@ -150,7 +148,7 @@ def segments_csv(visit: Visit) -> Response:
 def lessons_csv(visit: Visit) -> Response:
     visit.note("exported list of lessons")
     found = views.lessons(visit.site.store, visit.who)
-    means = views.means(visit.site.store, found, visit.who, visit.site.settings.aggregate_s)
+    means = views.means(visit.site.store, found, visit.who, visit.site.limits)
     return _csv(visit, "lessons.csv", export.lessons(found, means, teachers=views.sees_seconds(visit.who)))
 
 

@@ -46,6 +46,7 @@ class Settings:
     fresh_s: int
     refresh_s: float
     aggregate_s: int
+    least_faces: int
     warnings: Rules
 
     def __post_init__(self) -> None:

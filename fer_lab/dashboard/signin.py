@@ -30,7 +30,8 @@ def log_in(visit: Visit) -> Response:
     site, name = visit.site, visit.form.get("name", "")[:64].strip()
     pair, limits = f"{visit.address} {name}", site.guesses
     if not (limits.allow(pair) and limits.allow(visit.address, 6) and limits.allow(f"account {name}", 20)):
-        visit.note(f"too many attempts: {_known(visit, name)}")
+        if limits.allow(f"noted {visit.address}"):  # the log cannot be flooded
+            visit.note(f"too many attempts: {_known(visit, name)}")
         return visit.page("login.html.j2", 429, next=_next(visit), error=_too_often(visit))
     if not accounts.password_fits(site.store, name, visit.form.get("password", "")):
         visit.note(f"wrong password: {_known(visit, name)}")

@@ -51,6 +51,21 @@ class Series:
         return grid
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What nobody is shown, whatever the store holds: moments of fewer than `least_faces` faces, and to researchers means
+    over fewer than `aggregate_s` seconds."""
+
+    least_faces: int
+    aggregate_s: int
+
+    def faces(self, lesson: Lesson) -> int:
+        return max(self.least_faces, lesson.min_group)
+
+    def seconds(self, login: Login) -> int:
+        return 1 if sees_seconds(login) else self.aggregate_s
+
+
 def may_see(login: Login, lesson: Lesson) -> bool:
     """Admins see every lesson, teachers those of their classes, researchers those that have ended.
 
@@ -77,9 +92,9 @@ def lesson(store: Store, login: Login, lesson_id: int) -> Lesson | None:
     return found if found is not None and may_see(login, found) else None
 
 
-def series(store: Store, lesson: Lesson) -> Series:
-    """All stored seconds; one with fewer faces than the lesson's min_group, which the store refuses, is left out."""
-    rows = [row for row in store.seconds(lesson.id) if row.faces >= lesson.min_group]
+def series(store: Store, lesson: Lesson, limits: Limits) -> Series:
+    """The stored seconds with enough faces."""
+    rows = [row for row in store.seconds(lesson.id) if row.faces >= limits.faces(lesson)]
     probabilities = np.array([row.probabilities for row in rows], dtype=np.float64)
     return Series(
         np.array([row.second for row in rows], dtype=np.int64),
@@ -91,22 +106,20 @@ def series(store: Store, lesson: Lesson) -> Series:
     )
 
 
-def mean(values: Series, login: Login, aggregate_s: int) -> Mean | None:
+def mean(values: Series, login: Login, limits: Limits) -> Mean | None:
     """A lesson's mean, if this login may see one over so few seconds."""
     found = values.mean()
-    return found if found and (sees_seconds(login) or found.seconds >= aggregate_s) else None
+    return found if found and found.seconds >= limits.seconds(login) else None
 
 
-def segments(store: Store, lesson: Lesson, login: Login, values: Series, aggregate_s: int) -> list[LessonSegment]:
+def segments(store: Store, lesson: Lesson, login: Login, values: Series, limits: Limits) -> list[LessonSegment]:
     """A lesson's segments; for researchers only those over enough stored seconds to say nothing of a single one."""
-    found = [row for row in store.segments(lesson.id) if row.faces >= lesson.min_group]
-    if sees_seconds(login):
-        return found
+    found = [row for row in store.segments(lesson.id) if row.faces >= limits.faces(lesson)]
     counts = [np.count_nonzero((values.second >= row.start_s) & (values.second < row.end_s)) for row in found]
-    return [row for row, count in zip(found, counts, strict=True) if count >= aggregate_s]
+    return [row for row, count in zip(found, counts, strict=True) if count >= limits.seconds(login)]
 
 
-def means(store: Store, shown: Sequence[Lesson], login: Login, aggregate_s: int) -> dict[int, Mean]:
+def means(store: Store, shown: Sequence[Lesson], login: Login, limits: Limits) -> dict[int, Mean]:
     """Each lesson's mean without its emotions (empty), by id, in one query: for lists."""
     row = LessonSecond
     query = (
@@ -119,17 +132,20 @@ def means(store: Store, shown: Sequence[Lesson], login: Login, aggregate_s: int)
             func.avg(row.lsi_high),
         )
         .join(Lesson, Lesson.id == row.lesson_id)
-        .where(row.faces >= Lesson.min_group, row.lesson_id.in_([lesson.id for lesson in shown]))
+        .where(
+            row.faces >= Lesson.min_group,
+            row.faces >= limits.least_faces,
+            row.lesson_id.in_([lesson.id for lesson in shown]),
+        )
         .group_by(row.lesson_id)
     )
-    least = 1 if sees_seconds(login) else aggregate_s
     with store.reading() as session:
         found = session.execute(query).all()
     nothing = np.empty(0)
     return {
         key: Mean(count, float(faces), nothing, float(lsi), float(low), float(high))
         for key, count, faces, lsi, low, high in found
-        if count >= least
+        if count >= limits.seconds(login)
     }
 
 

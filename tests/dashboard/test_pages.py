@@ -127,6 +127,21 @@ def test_a_recording_worked_through_slowly_is_shown_while_it_goes_on(browse, sto
     assert "Now at 0:40 +0.50 LSI" in plain(client.get(f"/lessons/{lesson}/panel").text)
 
 
+def test_a_lesson_recorded_with_a_smaller_group_is_not_shown_either(browse, store):
+    lesson = store.start_lesson(
+        title="Three of us", class_name="7a", teacher="", purpose="research", model_key="0", class_names=["happy", "sad"],
+        weights={"happy": 1.0, "sad": -1.0}, min_group=1,
+    )  # fmt: skip
+    for second in range(30):
+        store.add_second(lesson, second, 3.0, [0.81, 0.19], 0.62, 0.5, 0.7)
+    store.add_segment(lesson, 0.0, 20.0, "Part", 3.0, [0.81, 0.19], 0.62, 0.5, 0.7)
+    client = browse("root")
+    for path in ("", "/panel", "/summary", "/seconds.csv", "/segments.csv"):
+        assert "0.62" not in client.get(f"/lessons/{lesson}{path}").text
+    for path in ("/", "/lessons.csv", f"/compare?lesson=1&lesson={lesson}"):
+        assert "0.62" not in client.get(path).text
+
+
 def test_a_lesson_without_any_moment(browse, store):
     lesson = store.start_lesson(
         title="Empty", class_name="7a", teacher="ada", purpose="research", model_key="0", class_names=["happy", "sad"],

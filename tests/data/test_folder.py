@@ -12,6 +12,7 @@ from PIL import Image
 
 from fer_lab.data import folder as folder_module
 from fer_lab.data.cache import open_cache
+from fer_lab.data.dataset import FaceData
 from fer_lab.data.folder import FolderSource
 from fer_lab.data.source import Face
 from fer_lab.data.tree import SPLIT_NAMES, entries_of_manifest, split_of
@@ -233,6 +234,16 @@ def test_a_validation_split_that_is_not_there_comes_out_of_training(tmp_path: Pa
     assert meta["faces"]["validation"] == pytest.approx(21, abs=7)
     assert sum(meta["faces"].values()) == 210
     assert meta["split"]["method"] == "official, validation (15 % each) out of training"
+
+
+def test_a_collection_to_be_tested_on_only(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "only", drawn_faces(20))
+    source = FolderSource(path=str(root), size=16, channels="grey", fractions=[0, 0, 1])
+    with pytest.warns(UserWarning, match="no face of class .* in train"):
+        data = FaceData(*open_cache(source, tmp_path / "cache"))
+    assert data.meta["faces"] == {"train": 0, "validation": 0, "test": 140}
+    with pytest.raises(FerLabError, match=r"folder has no face in train; data\.fractions="):
+        data.split("train")
 
 
 def test_too_few_faces_to_split(tmp_path: Path) -> None:

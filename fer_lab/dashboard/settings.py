@@ -88,7 +88,8 @@ class Settings:
     @property
     def address(self) -> str:
         """What to type into a browser on this machine."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        name = "localhost" if self.host in ("0.0.0.0", "::") else self.host
+        host = f"[{name}]" if ":" in name else name
         return f"{'https' if self.certificate else 'http'}://{host}:{self.port}"
 
 

@@ -53,8 +53,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Limits:
-    """What nobody is shown, whatever the store holds: moments of fewer than `least_faces` faces, and to researchers means
-    over fewer than `aggregate_s` seconds."""
+    """What is not shown, whatever the store holds.
+
+    least_faces: moments with fewer. aggregate_s: to researchers, means over fewer seconds.
+    """
 
     least_faces: int
     aggregate_s: int

@@ -129,8 +129,8 @@ def test_a_recording_worked_through_slowly_is_shown_while_it_goes_on(browse, sto
 
 def test_a_lesson_recorded_with_a_smaller_group_is_not_shown_either(browse, store):
     lesson = store.start_lesson(
-        title="Three of us", class_name="7a", teacher="", purpose="research", model_key="0", class_names=["happy", "sad"],
-        weights={"happy": 1.0, "sad": -1.0}, min_group=1,
+        title="Three of us", class_name="7a", teacher="", purpose="research", model_key="0",
+        class_names=["happy", "sad"], weights={"happy": 1.0, "sad": -1.0}, min_group=1,
     )  # fmt: skip
     for second in range(30):
         store.add_second(lesson, second, 3.0, [0.81, 0.19], 0.62, 0.5, 0.7)

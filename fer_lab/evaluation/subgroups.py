@@ -96,6 +96,11 @@ def grouped(values: np.ndarray) -> np.ndarray:
     return names
 
 
+def _in_order(name: str) -> tuple[int, str]:
+    """Thirds from the lowest to the highest, words by the alphabet."""
+    return next((number for number, third in enumerate(_THIRDS) if name.startswith(third)), 0), name
+
+
 def _as_numbers(values: np.ndarray) -> np.ndarray | None:
     """float64 N; None where the values are words."""
     if np.asarray(values).dtype.kind in "iuf":
@@ -123,7 +128,7 @@ def score_groups(trial: Trial, model: Model, logits: np.ndarray, groups: Mapping
     for column, names in groups.items():
         scores = {
             name: _score(trial, answers, names == name, f"{model.digest} {column} {name}")
-            for name in sorted(set(names))
+            for name in sorted(set(names), key=_in_order)
         }
         columns[column] = scores
         judged = {name: score["accuracy"] for name, score in scores.items() if score["enough"]}

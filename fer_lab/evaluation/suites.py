@@ -144,7 +144,9 @@ def frozen_models(cfg: DictConfig, run: LoadedRun) -> list[Model]:
     """
     exported = exported_files(run.folder)
     models = []
+    spelled = {path.resolve(): path for path in (run.weights, *exported)}
     for path in [Path(cfg.model)] if cfg.model else [run.weights, *exported]:
+        path = spelled.get(path.resolve(), path)
         if path == run.weights:
             own = of_network(run.network)
             models.append(Model(path.name, path, file_hash(path), own, run.calibration))

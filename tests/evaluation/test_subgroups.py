@@ -39,6 +39,7 @@ def test_groups_their_scores_and_the_worst(trial):
     assert found["worst"]["source"]["group"] == "b"
     assert found["worst"]["source"]["below_best"] == pytest.approx(2 / 3)
     assert sum(score["n"] for score in found["columns"]["brightness"].values()) == N
+    assert [name.split()[0] for name in found["columns"]["brightness"]] == ["lowest", "middle", "highest"]
 
 
 def test_macro_f1_is_over_the_classes_a_group_holds(make_trial):

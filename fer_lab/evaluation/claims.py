@@ -16,6 +16,7 @@ REPLICATES = 2000
 _TAIL = 0.025
 _CHUNK = 250  # replicates at once: 250 × 3,589 weights are a few megabytes
 
+_KEYS = ("mistakes", "share", "clean_mistakes", "clean_share", "difference", "low", "high")
 HELD, NOT_HELD, UNDECIDED, NOT_ASKED = "held", "not held", "undecided", "not run"
 
 
@@ -58,7 +59,8 @@ def judge(
 
     Returns:
         A dict a claim: claim, paper, scenario, of, to, mistakes and share (in the scenario), clean_mistakes and
-        clean_share, difference, low, high (None where it cannot be computed) and verdict.
+        clean_share, difference, low, high (None where it cannot be computed), rate and clean_rate (of all faces meant,
+        how many are taken for it) and verdict.
     """
     return [_judge(claim, answers, labels, groups, list(class_names), key) for claim in claims]
 
@@ -72,7 +74,7 @@ def _judge(
     key: str,
 ) -> dict[str, Any]:
     said = {"claim": claim.sentence, "paper": claim.paper, "scenario": claim.scenario, "of": claim.of, "to": claim.to}
-    numbers = dict.fromkeys(("mistakes", "share", "clean_mistakes", "clean_share", "difference", "low", "high"))
+    numbers = dict.fromkeys(("rate", "clean_rate", *_KEYS))
     to = [names.index(name) for name in claim.to if name in names]
     of = [names.index(name) for name in claim.of if name in names]
     if claim.scenario not in answers or len(to) < len(claim.to) or len(of) < len(claim.of):
@@ -87,6 +89,9 @@ def _judge(
             np.add.at(counts[:, place, 1], number, wrong & np.isin(predicted, to))
     (clean_mistakes, clean_there), (mistakes, there) = counts.sum(axis=0)
     numbers |= {"mistakes": int(mistakes), "clean_mistakes": int(clean_mistakes)}
+    if meant.any():  # for the reader: more mistakes of every kind raise it too, so no verdict hangs on it
+        numbers["rate"] = float(there / meant.sum() / len(answers[claim.scenario]))
+        numbers["clean_rate"] = float(clean_there / meant.sum())
     if not mistakes or not clean_mistakes:
         return said | numbers | {"verdict": UNDECIDED}
     share, clean_share = there / mistakes, clean_there / clean_mistakes

@@ -77,10 +77,10 @@ def worst_class_rows(result: Result) -> list[dict[str, Any]]:
 
 def claim_rows(file: str, result: Result) -> list[dict[str, Any]]:
     """A table line a claim."""
-    keys = ("mistakes", "share", "clean_mistakes", "clean_share", "difference", "low", "high", "verdict")
+    keys = ("mistakes", "share", "clean_mistakes", "clean_share", "difference", "low", "high", "rate", "clean_rate")
     named = ("claim", "paper", "scenario")
     return [
-        {"file": file, **{key: claim[key] for key in named}, **{key: claim[key] for key in keys}}
+        {"file": file, **{key: claim[key] for key in named}, **{key: claim[key] for key in (*keys, "verdict")}}
         for claim in result["claims"]
     ]
 
@@ -118,7 +118,8 @@ def markdown(found: Mapping[str, Result]) -> list[str]:
 CLAIMS_ABOUT = (
     "Share: of the mistakes on faces the claim is about, how many go where it says, in the scenario and on the same "
     "faces as they are. Held: the 95 % interval of the difference (paired bootstrap over pixel-identical faces) lies "
-    "above 0; not held: it ends at or below 0; undecided: it holds 0."
+    "above 0; not held: it ends at or below 0; undecided: it holds 0. Rate: of all faces the claim is about, how many "
+    "are taken for it; it rises with mistakes of every kind, so no verdict hangs on it."
 )
 
 

@@ -28,6 +28,7 @@ def test_the_shares_by_hand():
     assert found["clean_share"] == 0.25
     assert found["share"] == 0.7
     assert found["difference"] == pytest.approx(0.45)
+    assert (found["clean_rate"], found["rate"]) == pytest.approx((1 / 6, 7 / 12))
     assert found["low"] <= found["difference"] <= found["high"]
 
 

@@ -21,7 +21,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,37 +45,43 @@ SIZE, FACES = (640, 480), 5
 DRAWN_S = 8
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run both; words: of the command line. Returns what is printed last, `throughput` and `camera`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--detector", help="a YuNet .onnx; without it, the Haar cascade")
     parser.add_argument("--video", help="shrunk to 640x480 first")
     parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of the throughput run")
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--detect-every", type=int, default=3)
     parser.add_argument("--width", type=int, default=640, help="live.detector_width")
     parser.add_argument("--core", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(words)
+    cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {options.core})
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film.avi"
         write_film(film, options.video)
-        throughput = run(film, options, realtime=False, seconds=20)
+        throughput = run(film, options, realtime=False, seconds=options.seconds)
         camera = run(film, options, realtime=True, seconds=60 * options.minutes)
+    os.sched_setaffinity(0, cores)
     load = os.getloadavg()
     print(f"{Path(options.model).name} ({Path(options.model).stat().st_size / 1e6:.2f} MB), detector every "
           f"{options.detect_every} frames at {options.width} px, {throughput['faces']:.1f} faces a frame, "
           f"load of the machine {load[0]:.1f}")  # fmt: skip
-    print(f"throughput: {throughput['fps']:.1f} FPS, {throughput['cpu_ms']:.1f} ms of processor time a frame "
-          f"({1e3 / throughput['cpu_ms']:.0f} FPS on an idle core), p95 {throughput['work_ms_p95']:.1f} ms from detection "
-          "to smoothed output")  # fmt: skip
+    print(f"throughput: {throughput['fps']:.1f} FPS; processor time {throughput['cpu_ms']:.1f} ms a frame "
+          f"({1e3 / throughput['cpu_ms']:.0f} FPS on an idle core), p95 {throughput['work_ms_p95']:.1f} ms from "
+          "detection to smoothed output")  # fmt: skip
     print(f"camera at {options.fps:g} FPS for {options.minutes:g} min: {camera['frames']} frames, {camera['dropped']} "
           f"dropped, p50 {camera['p50']:.1f} ms, p95 {camera['p95']:.1f} ms, p99 {camera['p99']:.1f} ms")  # fmt: skip
     memory = camera["rss_mb"]
     print(f"memory: {memory[0]:.1f} MB after 10 s, {memory[-1]:.1f} MB at the end, at most {max(memory):.1f} MB; "
           f"growth {camera['mb_a_minute']:+.2f} MB a minute")  # fmt: skip
-    print(json.dumps({"throughput": throughput, "camera": camera | {"rss_mb": memory[:: max(1, len(memory) // 30)]}}))
+    found = {"throughput": throughput, "camera": camera | {"rss_mb": memory[:: max(1, len(memory) // 30)]}}
+    print(json.dumps(found))
+    return found
 
 
 def write_film(path: Path, video: str | None) -> None:

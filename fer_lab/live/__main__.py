@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,8 @@ def live(cfg: DictConfig) -> dict[str, Any]:
     source = open_source(cfg.source, cfg.live.folder_fps, **cfg.live.synthetic, reconnect_s=cfg.live.reconnect_s,
                          wait=gone.wait)  # fmt: skip
     realtime = source.kind in ("camera", "stream") if cfg.live.realtime is None else cfg.live.realtime
-    stages = Stages(
-        _frames(source, realtime, gone), [pipeline.locate, pipeline.classify], cfg.live.queue, lossless=not realtime
-    )
+    frames = _frames(source, realtime, gone)
+    stages = Stages(frames, [pipeline.locate, pipeline.classify], cfg.live.queue, not realtime, gone)
     keeper = Keeper(cfg, source, classifier)
     seconds = Summary(cfg.privacy.min_group, lsi, keeper.second)
     descriptors = Descriptors(len(classifier.class_names))
@@ -85,7 +84,6 @@ def live(cfg: DictConfig) -> dict[str, Any]:
         with _pages(cfg):
             result = _watch(cfg, stages, classifier, seconds, descriptors, keeper, console, source.expected)
     finally:
-        gone.set()
         keeper.close()
     described = descriptors.result()
     console.print(
@@ -146,9 +144,13 @@ def _watch(
         least = classifier.metadata.abstain_below or 0.0
     label = Labeller(least, cfg.live.hysteresis)
     timings, start = Timings(), time.perf_counter()
-    with stop_requests() as stop, progress_line(console, expected) as progress:
+    with (
+        stop_requests() as stop,
+        progress_line(console, expected) as progress,
+        closing(stages.run(lambda: bool(stop))) as moments,
+    ):
         try:
-            for moment in stages.run(lambda: bool(stop)):
+            for moment in moments:
                 timings.add(time.perf_counter() - moment.sighting.frame.arrived)
                 ids, known = moment.sighting.ids, moment.sighting.expected
                 labels = label(ids, moment.probabilities, known)

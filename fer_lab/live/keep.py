@@ -1,5 +1,6 @@
 """Everything that a run writes, behind one object: the sink's files, the store's rows, and what was switched on."""
 
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,14 +100,15 @@ class Keeper:
 
     def close(self) -> None:
         """Finish the segments, then every file and the lesson."""
-        self.parts.close()
-        for extra in self.extras:
-            extra.close()
-        if self.sink:
-            self.sink.close()
-        if self.store and self.lesson is not None:
-            self.store.end_lesson(self.lesson)
-            self.store.close()
+        with ExitStack() as whatever_fails:  # last in, first out
+            if self.store and self.lesson is not None:
+                whatever_fails.callback(self.store.close)
+                whatever_fails.callback(self.store.end_lesson, self.lesson)
+            if self.sink:
+                whatever_fails.callback(self.sink.close)
+            for extra in self.extras:
+                whatever_fails.callback(extra.close)
+            self.parts.close()
 
 
 def _stored(second: Second) -> tuple[float, list[float], float, float, float]:

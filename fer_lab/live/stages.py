@@ -6,7 +6,7 @@ Reading, finding faces and asking the model spend their time in OpenCV and ONNX 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 _PATIENCE = 0.2  # seconds between looks at whether somebody wants to stop
@@ -79,9 +79,18 @@ class Stages:
         source: the first items, read in a thread of its own.
         work: functions from an item to the next stage's item.
         size, lossless: of every queue, as in :class:`Channel`.
+        gone: set when nobody needs items any more, for a source that waits.
     """
 
-    def __init__(self, source: Iterable[Any], work: Sequence[Callable[[Any], Any]], size: int, lossless: bool) -> None:
+    def __init__(
+        self,
+        source: Iterable[Any],
+        work: Sequence[Callable[[Any], Any]],
+        size: int,
+        lossless: bool,
+        gone: threading.Event | None = None,
+    ) -> None:
+        self.gone = gone or threading.Event()
         self.channels = [Channel(size, lossless) for _ in range(len(work) + 1)]
         inputs = [iter(source), *(map(f, c.get()) for f, c in zip(work, self.channels, strict=False))]
         self.threads = [
@@ -94,13 +103,14 @@ class Stages:
         """Items dropped before each stage, the last entry being what never came out."""
         return [channel.dropped for channel in self.channels]
 
-    def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Any]:
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Generator[Any, None, None]:
         """Finished items until the source ends or `stop()`. A stage's error is raised here; all threads end with it."""
         for thread in self.threads:
             thread.start()
         try:
             yield from self.channels[-1].get(stop)
         finally:
+            self.gone.set()
             for channel in self.channels:
                 channel.abandon()
             until = time.monotonic() + _GOODBYE

@@ -94,11 +94,11 @@ def test_a_stop_is_heard_while_nothing_comes():
 
     def source():
         yield 1
-        silent.wait(1)
+        silent.wait(60)
 
     stop = []
-    stages = Stages(source(), [], size=2, lossless=True)
+    stages = Stages(source(), [], size=2, lossless=True, gone=silent)
     for _ in stages.run(lambda: bool(stop)):
         threading.Timer(0.05, stop.append, [1]).start()
-    silent.set()
     assert stop == [1]
+    assert not any(thread.is_alive() for thread in stages.threads)  # the source was told

@@ -19,6 +19,7 @@ from fer_lab.errors import FerLabError
 from fer_lab.models.weights import weights_file
 
 _LEAST_MATCH = 0.9
+_OWN_PREFIX = "backbone.body."  # of a backbone's tensors in a run's model.safetensors
 
 
 class Backbone(nn.Module):
@@ -69,7 +70,8 @@ def build_backbone(
 
     Args:
         timm_name: any name timm knows; weights: `none`, `hub` (timm downloads them), `pretrained` (the network's file
-            in weights_dir, else the hub), or the path of a .safetensors or weights-only .pth file with timm's keys.
+            in weights_dir, else the hub), or the path of a .safetensors or weights-only .pth file with timm's keys, or
+            of a run's model.safetensors.
         mean, std: three numbers each; None for what the hub's weights expect, or 0.5 as Keras' MobileNets have it.
         pad_type: `same` pads as Keras does.
         weights_dir: see :func:`fer_lab.models.weights.weights_file`.
@@ -146,6 +148,9 @@ def load_weights(body: nn.Module, path: Path) -> list[str]:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a .safetensors or weights-only .pth file; nothing in it is ever executed.
 
+    Of a run's model.safetensors only the backbone's, under timm's names: what was trained on smaller faces goes on with
+    larger ones (progressive resizing).
+
     Raises:
         FerLabError: see :func:`load_weights`.
     """
@@ -155,7 +160,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         )
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            tensors = safetensors.torch.load_file(path)
+            own = {name: tensor for name, tensor in tensors.items() if name.startswith(_OWN_PREFIX)}
+            return {name.removeprefix(_OWN_PREFIX): tensor for name, tensor in own.items()} or tensors
         if path.suffix not in (".pth", ".pt"):
             raise FerLabError(f"backbone.weights={path} is neither .safetensors nor .pth.")
         loaded = torch.load(path, map_location="cpu", weights_only=True)

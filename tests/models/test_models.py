@@ -179,6 +179,17 @@ def test_a_weights_file_says_in_its_metadata_for_which_network_it_is(tmp_path: P
     assert weights_file("resnet18", "pretrained", str(tmp_path)) is None
 
 
+def test_a_run_s_network_gives_its_backbone(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Trained at 48 px, it goes on at another size, whole: no tensor is missing, and the head's are left."""
+    trained = build_network(compose("train", ["backbone=tiny", "head=linear", "input_size=48"]), 7)
+    safetensors.torch.save_model(trained, str(tmp_path / "model.safetensors"))
+    backbone = build_backbone("test_efficientnet", str(tmp_path / "model.safetensors"), HALF, HALF)
+    assert backbone.fresh == [] and not recwarn.list
+    assert backbone.pretraining["weights"] == "model.safetensors"
+    for name, tensor in trained.backbone.body.state_dict().items():
+        torch.testing.assert_close(backbone.body.state_dict()[name], tensor)
+
+
 def test_two_files_for_one_network_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
     for what in "ab":
         save_tiny(tmp_path / f"test_efficientnet.{what}.safetensors")

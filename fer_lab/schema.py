@@ -43,6 +43,18 @@ VOLATILE = (
     "trainer.compile",
 )  # fmt: skip
 
+#: Keys that came after the first records were kept, each with the value that leaves everything as it was before: at
+#: that value a key is no part of what decides, so that runs made without it stay what their rows ask for.
+NEUTRAL: dict[str, Any] = {
+    "augment.rarity": 0.0,
+    "data.dedup": "none",
+    "data.fold": 0,
+    "data.group_by": ["group", "near", "subject"],  # the data's manifest says how a new split came out
+    "illumination": {"_target_": "fer_lab.models.illumination.no_normalisation"},
+    "mix": {"_target_": "fer_lab.data.mix.no_mix"},
+    "target_precision": 0.8,
+}
+
 
 register()
 ConfigStore.instance().store(name="schema", node=Config)
@@ -160,16 +172,17 @@ def config_hash(cfg: DictConfig) -> str:
 
 
 def deciding_part(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain data without volatile keys, choices and overrides."""
+    """The config as plain data without volatile keys, neutral values, choices and overrides."""
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     for name in ("choices", "overrides"):  # they only say how the rest came about
         plain.pop(name, None)
-    for key in VOLATILE:
+    for key in (*VOLATILE, *NEUTRAL):
         node = plain
         *parents, last = key.split(".")
         for parent in parents:
             node = node.get(parent) or {}
-        node.pop(last, None)
+        if key in VOLATILE or node.get(last) == NEUTRAL[key]:
+            node.pop(last, None)
     for source in ((plain.get("data") or {}).get("sources") or {}).values():  # what they hold is in the data's manifest
         for name in ("path", "votes", "manifest", "detector_file"):
             (source or {}).pop(name, None)

@@ -1,10 +1,12 @@
 """Every config composes, binds and opens with the command that uses it; a new file is tested without an edit here."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from fer_lab.errors import FerLabError
 from fer_lab.schema import CONF_DIR, check_targets, compose, config_hash, deciding_part, difference
 
+KEPT = CONF_DIR.parent / "experiments/paper_a/ablation"
 FILES = sorted(path.relative_to(CONF_DIR) for path in CONF_DIR.rglob("*.yaml"))
 PRIMARY = [path.stem for path in FILES if len(path.parts) == 1 and path.stem != "config"]
 OPTIONS = [
@@ -58,6 +60,15 @@ def test_the_hash_sees_what_decides_a_result_and_nothing_else() -> None:
     assert config_hash(base) == config_hash(same)
     for override in ("seed=1", "loss.label_smoothing=0.1", "trainer.max_epochs=3", "augment=none", "input_size=64"):
         assert config_hash(compose("train", [override])) != config_hash(base), override
+
+
+def test_keys_that_came_later_leave_kept_runs_what_their_rows_ask_for() -> None:
+    kept = OmegaConf.load(KEPT / "records/ablation_finetune/seed0/config.yaml")
+    said = OmegaConf.load(KEPT / "table.yaml").overrides
+    row = ["sweep=ablation", "experiment=ablation_finetune", "data.path=."]
+    assert difference(deciding_part(kept), deciding_part(compose("train", [*row, *said]))) == []
+    changed = deciding_part(compose("train", [*row, *said, "augment.rarity=1", "data.dedup=train", "mix=mixup"]))
+    assert {"augment.rarity: None -> 1.0", "data.dedup: None -> train"} <= set(difference(deciding_part(kept), changed))
 
 
 def test_weights_count_by_name_not_by_folder() -> None:

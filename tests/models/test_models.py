@@ -184,7 +184,8 @@ def test_a_run_s_network_gives_its_backbone(tmp_path: Path, recwarn: pytest.Warn
     trained = build_network(compose("train", ["backbone=tiny", "head=linear", "input_size=48"]), 7)
     safetensors.torch.save_model(trained, str(tmp_path / "model.safetensors"))
     backbone = build_backbone("test_efficientnet", str(tmp_path / "model.safetensors"), HALF, HALF)
-    assert backbone.fresh == [] and not recwarn.list
+    assert backbone.fresh == []
+    assert not recwarn.list
     assert backbone.pretraining["weights"] == "model.safetensors"
     for name, tensor in trained.backbone.body.state_dict().items():
         torch.testing.assert_close(backbone.body.state_dict()[name], tensor)

@@ -48,7 +48,9 @@ def _isotonic(graph: onnx.GraphProto, knots_x: list[list[float]], knots_y: list[
     _node(graph, "Max", ["beyond_knot", "calibration_zero"], "ramp_from_below")
     _node(graph, "Min", ["ramp_from_below", "calibration_width"], "ramp")
     _node(graph, "Mul", ["ramp", "calibration_slope"], "rise")
-    _node(graph, "ReduceSum", ["rise", "calibration_last"], "rises", keepdims=0)
+    # As a product: OpenVINO 2026.4 answers NaN for a ReduceSum whose result is added to and summed again.
+    _constant(graph, "calibration_ones", np.ones(ramps))
+    _node(graph, "MatMul", ["rise", "calibration_ones"], "rises")
     _node(graph, "Add", ["rises", "calibration_floor"], "class_probabilities")
     _node(graph, "ReduceSum", ["class_probabilities", "calibration_last"], "class_sum", keepdims=1)
     _node(graph, "Div", ["class_probabilities", "class_sum"], PROBABILITIES)

@@ -1,6 +1,7 @@
 """What an exported file says about itself, so that no user has to know how its network was trained."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -67,11 +68,40 @@ class ModelMetadata:
             if "calibration" not in said:  # earlier files say the temperature alone
                 said["calibration"] = {"method": "temperature", "temperature": said["temperature"]}
             values = {name: value for name, value in said.items() if name in known}
-            return cls(**{**values, "class_names": tuple(values["class_names"])})
+            metadata = cls(**{**values, "class_names": tuple(values["class_names"])})
+            metadata._check()
+            return metadata
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise FerLabError(
                 f"the fer_lab metadata of {source} cannot be read ({error}): export the file again"
             ) from error
+
+    def _check(self) -> None:
+        """Raise ValueError where a field is of a kind that its users do not expect."""
+        if not self.class_names or not all(isinstance(name, str) for name in self.class_names):
+            raise ValueError("class_names are no names")
+        if self.channels not in ("grey", "rgb"):
+            raise ValueError(f"channels={self.channels!r} is neither grey nor rgb")
+        for name in ("native_size", "input_size"):
+            if type(size := getattr(self, name)) is not int or not 0 < size <= 4096:
+                raise ValueError(f"{name}={size!r} is no side in pixels")
+        if not isinstance(self.calibration, dict):
+            raise ValueError("calibration is no mapping")
+
+    def require_interface(self, shapes: Mapping[str, Sequence[Any]], source: object) -> None:
+        """Raise FerLabError unless `shapes`, of a graph's inputs and outputs by name, are what the metadata promises.
+
+        The first dimension is the batch and may be anything.
+        """
+        classes = (len(self.class_names),)
+        wanted = {"faces": self.face_shape, "logits": classes, "probabilities": classes}
+        for name, shape in wanted.items():
+            if tuple(shapes.get(name, ()))[1:] != shape:
+                said = "×".join(map(str, shapes[name])) if name in shapes else "missing"
+                raise FerLabError(
+                    f"{source}: its metadata promises {name} N×{'×'.join(map(str, shape))} but in its graph they are "
+                    f"{said}: export it again"
+                )
 
     def require_classes(self, class_names: tuple[str, ...], source: object) -> None:
         """Raise FerLabError unless the file's outputs are exactly `class_names`, in that order."""

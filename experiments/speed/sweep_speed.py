@@ -51,13 +51,15 @@ def main() -> None:
     parser.add_argument("--take", type=float, default=0.1, help="share of FER2013 (default 0.1)")
     parser.add_argument("--size", type=int, default=128, help="network input in pixels (default 128, paper A)")
     parser.add_argument("--backbone", default="mobilenetv2_050", help="default mobilenetv2_050, paper A")
+    parser.add_argument("--views", type=int, help="schedule.cache_views of ours (default: each row's own, 4)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes of the plain loop (default 2)")
     parser.add_argument(
         "--seeds", action="store_true", help="macro-F1 of ours and (a) over five seeds, instead of times"
     )
     parser.add_argument("--folder", type=Path, default=Path("outputs/speed"), help="working folder")
     options = parser.parse_args()
-    options.folder /= f"{'seeds' if options.seeds else 'times'}_{options.take}_{options.size}px"
+    views = f"_{options.views}views" if options.views else ""
+    options.folder /= f"{'seeds' if options.seeds else 'times'}_{options.take}_{options.size}px{views}"
     kept = Kept(options.folder / "measured.json")
     (compare_seeds if options.seeds else compare_times)(options, kept)
 
@@ -85,7 +87,8 @@ def config(options: argparse.Namespace, row: str, way: str, seed: int = 0) -> Di
         f"input_size={options.size}",
         f"backbone={options.backbone}",
     ]  # fmt: skip
-    return compose("train", [*common, *(OFF if way == "off" else ())])
+    ours = [f"schedule.cache_views={options.views}"] if options.views else []
+    return compose("train", [*common, *(OFF if way == "off" else ours)])
 
 
 def timed(action: Any, *arguments: Any) -> float:

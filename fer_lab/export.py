@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lab.data.dataset import FaceSplit, build_data
+from fer_lab.deploy.card import write_takeaway
 from fer_lab.deploy.onnx import save, trace
 from fer_lab.deploy.parity import parity, require_parity
 from fer_lab.deploy.quantization import draw_balanced
@@ -35,8 +36,9 @@ SHOWN = ("accuracy", "macro_f1", "ece", "nll")
 def export(cfg: DictConfig) -> dict[str, Any]:
     """Export `run=<folder>`, or the best row of `sweep=<table>`, into the run's export folder.
 
-    Writes model.onnx, model_int8.onnx (unless export.int8 is null), labels.json and export.json. Reads the training
-    split for the INT8 ranges and the validation split for everything else, never the test split.
+    Writes model.onnx, model_int8.onnx (unless export.int8 is null), export.json, and labels, a model card and an
+    example for whoever takes the files away. Reads the training split for the INT8 ranges and the validation split for
+    everything else, never the test split.
 
     Returns:
         The content of export.json, with `folder`.
@@ -75,9 +77,9 @@ def export(cfg: DictConfig) -> dict[str, Any]:
         save(int8, replace(metadata, calibration=calibration, abstain_below=decision.abstain_below), path)
         files["onnx_int8"] = _prove(path, "int8", validation, faces, expected) | {"calibration": calibration}
 
+    sample = write_takeaway(part, run, files)
     seconds = round(time.perf_counter() - started, 2)
-    result = {"run_key": metadata.run_key, "files": files, "seconds": seconds}
-    write_json(part / "labels.json", list(metadata.class_names))
+    result = {"run_key": metadata.run_key, "files": files, "sample": sample, "seconds": seconds}
     write_json(part / "export.json", result)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

@@ -23,7 +23,8 @@ def test_export_writes_a_checked_set(run: Path) -> None:
     record = json.loads((run / "record.json").read_text())
     written = json.loads((run / "export" / "export.json").read_text())
     names = {path.name for path in (run / "export").iterdir()}
-    assert names == {"model.onnx", "model_int8.onnx", "labels.json", "export.json"}
+    takeaway = {"labels.json", "README.md", "example.py", "sample_face.npy"}
+    assert names == {"model.onnx", "model_int8.onnx", "export.json"} | takeaway
     assert written["run_key"] == record["key"]
     assert json.loads((run / "export" / "labels.json").read_text()) == record["model"]["class_names"]
     for entry in written["files"].values():

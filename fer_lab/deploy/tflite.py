@@ -1,0 +1,196 @@
+"""LiteRT (TFLite): one .tflite in float, dynamic-range or full INT8, and the runtime that opens it.
+
+litert-torch converts, ai-edge-quantizer quantises, ai-edge-litert runs. Opening a file needs only the last, no torch.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from fer_lab.deploy.extras import optional
+from fer_lab.deploy.metadata import KEY, ModelMetadata
+from fer_lab.deploy.runtimes import Classifier
+from fer_lab.deploy.safe import seal
+from fer_lab.errors import FerLabError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Precision = Literal["float", "dynamic", "int8"]
+INPUT, LOGITS, PROBABILITIES, SIGNATURE = "faces", "logits", "probabilities", "serving_default"
+#: Regular expressions of tensor names (module paths, and the outputs' own): faces are rounded once at most, and the
+#: logits are what a calibration is fitted on.
+FLOAT_SCOPES = ("Preprocess", "CalibratedSoftmax", f"{SIGNATURE}_{LOGITS}", f"{SIGNATURE}_{PROBABILITIES}")
+
+
+class TfLiteClassifier(Classifier):
+    """A .tflite file on the CPU, with XNNPACK."""
+
+    runtime = "litert"
+
+    def __init__(self, interpreter: Any, metadata: ModelMetadata):
+        """interpreter: of a graph of one face, allocated."""
+        self.interpreter, self.metadata = interpreter, metadata
+        runner = interpreter.get_signature_runner(SIGNATURE)
+        self.input = runner.get_input_details()[INPUT]["index"]
+        details = runner.get_output_details()
+        self.outputs = details[LOGITS]["index"], details[PROBABILITIES]["index"]
+
+    @classmethod
+    def open(cls, path: Path, threads: int) -> "TfLiteClassifier":
+        """Of an exported file."""
+        module = optional("ai_edge_litert.interpreter", "tflite")
+        content = path.read_bytes()
+        try:
+            metadata = ModelMetadata.from_json(_said(content, path), path)
+            interpreter = module.Interpreter(model_content=content, num_threads=threads)
+            interpreter.allocate_tensors()
+            runner = interpreter.get_signature_runner(SIGNATURE)
+            details = {**runner.get_input_details(), **runner.get_output_details()}
+            metadata.require_interface({name: each["shape"].tolist() for name, each in details.items()}, path)
+        except FerLabError:
+            raise
+        except Exception as error:  # flatbuffers and LiteRT raise whatever comes: struct.error, RuntimeError, KeyError
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise FerLabError(f"{path} is no readable TFLite model ({reason[:200]}): export it again") from error
+        return cls(interpreter, metadata)
+
+    def run(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One face after the other: XNNPACK gains nothing from a batch, and planning for another size costs."""
+        answers = np.empty((2, len(faces), len(self.class_names)), np.float32)
+        for i in range(len(faces)):
+            self.interpreter.set_tensor(self.input, faces[i : i + 1])
+            self.interpreter.invoke()
+            for answer, index in zip(answers, self.outputs, strict=True):
+                answer[i] = self.interpreter.get_tensor(index)[0]
+        return answers[0], answers[1]
+
+
+def _said(content: bytes, source: object) -> str | None:
+    """Our entry of a flatbuffer's metadata."""
+    schema = optional("ai_edge_litert.schema_py_generated", "tflite")
+    if not schema.Model.ModelBufferHasIdentifier(content, 0):
+        raise FerLabError(f"{source} is no flatbuffer of TFLite: export it again")
+    model = schema.Model.GetRootAs(content, 0)
+    for entry in map(model.Metadata, range(model.MetadataLength())):
+        if entry.Name() == KEY.encode():
+            return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes().decode()
+    return None
+
+
+def convert(network: "nn.Module", metadata: ModelMetadata) -> bytes:
+    """The float flatbuffer of uint8 faces 1×H×W×C -> logits, probabilities; takes seconds to a minute.
+
+    network: takes uint8 N×H×W×C, gives logits float32 N×K.
+    """
+    import copy
+
+    import torch
+
+    with _quiet():
+        litert_torch = optional("litert_torch", "tflite")
+        from fer_lab.deploy.exported import Exported
+
+        whole = Exported(copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format), metadata.calibration)
+        face = torch.zeros((1, *metadata.face_shape), dtype=torch.uint8)
+        return litert_torch.convert(whole.eval(), sample_kwargs={INPUT: face}).model_content()
+
+
+def quantize(
+    content: bytes,
+    precision: Precision,
+    faces: np.ndarray | None = None,
+    float_scopes: Sequence[str] = (),
+    float_types: Sequence[str] = (),
+) -> bytes:
+    """A float flatbuffer with INT8 weights.
+
+    Args:
+        content: from `convert`. precision: "dynamic": weights INT8, activations are rounded while it runs, no faces
+            needed; "int8": both, activation ranges (minimum and maximum) measured on `faces`; input stays uint8.
+        faces: uint8 N×H×W×C training faces, native size.
+        float_scopes: regular expressions of tensor names, which hold the path of their module, whose operators stay
+            float beside FLOAT_SCOPES. float_types: operators that stay float, such as "HARD_SWISH" or "MUL".
+    """
+    if precision not in get_args(Precision):
+        raise FerLabError(f"precision={precision} is unknown to TFLite: choose {', '.join(get_args(Precision))}")
+    if precision == "float":
+        return content
+    if precision == "int8" and (faces is None or not len(faces)):
+        raise FerLabError("a full INT8 .tflite needs calibration faces: ranges are measured on them")
+    with _quiet():
+        quantizer = optional("ai_edge_quantizer.quantizer", "tflite")
+        recipe = optional("ai_edge_quantizer.recipe", "tflite")
+        chosen = recipe.dynamic_wi8_afp32() if precision == "dynamic" else recipe.static_wi8_ai8()
+        work = quantizer.Quantizer(bytearray(content), chosen)
+        for scope in (*FLOAT_SCOPES, *float_scopes):
+            work.update_quantization_recipe(scope, "*", None, "no_quantize")
+        for kind in (*float_types, "INPUT", "OUTPUT"):
+            work.update_quantization_recipe(".*", quantizer.qtyping.TFLOperationName(kind), None, "no_quantize")
+        ranges = None
+        if precision == "int8":
+            assert faces is not None
+            steps = [{INPUT: np.ascontiguousarray(faces[i : i + 1])} for i in range(len(faces))]
+            ranges = work.calibrate({SIGNATURE: steps}, num_threads=1)
+        return bytes(work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+
+
+def write(content: bytes, metadata: ModelMetadata, path: Path) -> Path:
+    """Write a flatbuffer with `metadata` inside, sealed."""
+    import flatbuffers
+
+    tools = optional("ai_edge_litert.tools.flatbuffer_utils", "tflite")
+    schema = optional("ai_edge_litert.schema_py_generated", "tflite")
+
+    class Builder(flatbuffers.Builder):
+        def StartVector(self, size: int, count: int, alignment: int) -> int:
+            return super().StartVector(size, count, 16 if size == 1 else alignment)  # as the schema asks of buffers
+
+    model = tools.read_model_from_bytearray(bytearray(content))
+    said = np.frombuffer(metadata.to_json().encode(), np.uint8)
+    model.metadata = model.metadata or []
+    written = next((entry for entry in model.metadata if entry.name in (KEY, KEY.encode())), None)
+    if written:
+        model.buffers[written.buffer].data = said
+    else:
+        model.metadata.append(schema.MetadataT(KEY, len(model.buffers)))
+        model.buffers.append(schema.BufferT(said))
+    builder = Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(builder.Output())
+    return seal(path)
+
+
+def save_tflite(
+    network: "nn.Module",
+    metadata: ModelMetadata,
+    path: Path,
+    precision: Precision = "float",
+    calibration_faces: np.ndarray | None = None,
+    **kept: Sequence[str],
+) -> Path:
+    """Convert, quantise and write; see `convert`, `quantize` (`kept` are its float_scopes, float_types) and `write`."""
+    return write(quantize(convert(network, metadata), precision, calibration_faces, **kept), metadata, path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The converter and the quantiser tell their progress, on three channels."""
+    os.environ.setdefault("LITERT_TORCH_SHOW_PROGRESS", "n")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

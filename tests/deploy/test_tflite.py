@@ -1,0 +1,142 @@
+"""TFLite files: same answers as torch, metadata inside the flatbuffer, three precisions, uint8 faces in."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fer_lab.deploy.exported import CalibratedSoftmax
+from fer_lab.deploy.metadata import KEY
+from fer_lab.deploy.parity import parity, require_parity
+from fer_lab.deploy.runtimes import Classifier, TorchClassifier
+from fer_lab.deploy.tflite import SIGNATURE, convert, quantize, write
+from fer_lab.errors import FerLabError
+from fer_lab.evaluation.calibration import Calibration
+
+litert = pytest.importorskip("ai_edge_litert.interpreter", reason="the extra [tflite] is not installed")
+pytest.importorskip("litert_torch", reason="the extra [tflite] is not installed")
+
+
+@pytest.fixture(scope="module")
+def content(network, metadata) -> bytes:
+    return convert(network, metadata)
+
+
+@pytest.fixture(scope="module")
+def file(content: bytes, metadata, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(content, metadata, tmp_path_factory.mktemp("tflite") / "model.tflite")
+
+
+@pytest.fixture(scope="module")
+def int8(content: bytes, metadata, faces, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tflite")
+    return write(quantize(content, "int8", faces[:64]), metadata, folder / "int8.tflite")
+
+
+def operators(path: Path) -> list[tuple[str, list[np.dtype]]]:
+    """Kind and input types of each operator."""
+    interpreter = litert.Interpreter(str(path), experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF)
+    types = {tensor["index"]: tensor["dtype"] for tensor in interpreter.get_tensor_details()}
+    details = interpreter._get_ops_details()
+    return [(each["op_name"], [types[i] for i in each["inputs"] if i >= 0]) for each in details]
+
+
+def test_float_file_answers_as_torch_does(file: Path, network, metadata, faces) -> None:
+    classifier = Classifier.load(file, threads=2)
+    assert classifier.metadata == metadata
+    assert classifier.runtime == "litert"
+    reference = TorchClassifier(network, metadata, 1)
+    measured = parity(reference.probabilities(faces), classifier.probabilities(faces))
+    require_parity(measured, file.name)
+    assert measured["top1"] == 1.0
+    np.testing.assert_allclose(classifier.logits(faces), reference.logits(faces), atol=1e-3)
+    assert classifier.probabilities(faces[:0]).shape == (0, 7)
+
+
+def test_dynamic_range_is_smaller_and_mostly_agrees(content: bytes, file: Path, metadata, faces, tmp_path) -> None:
+    path = write(quantize(content, "dynamic"), metadata, tmp_path / "dynamic.tflite")
+    assert path.stat().st_size < 0.85 * file.stat().st_size
+    measured = parity(Classifier.load(file).probabilities(faces), Classifier.load(path).probabilities(faces))
+    assert measured["top1"] > 0.9
+    assert measured["max"] > 1e-5
+
+
+def test_int8_takes_uint8_computes_in_int8_and_answers_in_float(int8: Path, file: Path, faces) -> None:
+    signature = litert.Interpreter(str(int8)).get_signature_runner(SIGNATURE)
+    assert signature.get_input_details()["faces"]["dtype"] == np.uint8
+    assert {each["dtype"] for each in signature.get_output_details().values()} == {np.float32}
+    kinds = operators(int8)
+    convolutions = [types for kind, types in kinds if kind in ("CONV_2D", "DEPTHWISE_CONV_2D")]
+    assert convolutions
+    assert all(types[:2] == [np.int8, np.int8] for types in convolutions)
+    before = [kind for kind, _ in kinds].index("QUANTIZE")
+    assert "RESIZE_BILINEAR" in [kind for kind, _ in kinds[:before]]  # the preprocessing stays float
+    assert int8.stat().st_size < 0.9 * file.stat().st_size
+    measured = parity(Classifier.load(file).probabilities(faces), Classifier.load(int8).probabilities(faces))
+    assert measured["top1"] > 0.85
+    assert measured["mean"] < 0.05
+
+
+def test_what_shall_stay_float_stays_float(content: bytes, faces, metadata, tmp_path: Path) -> None:
+    path = write(quantize(content, "int8", faces[:8], float_types=["ADD"]), metadata, tmp_path / "a.tflite")
+    assert all(types == [np.float32, np.float32] for kind, types in operators(path) if kind == "ADD")
+    with pytest.raises(FerLabError, match="needs calibration faces"):
+        quantize(content, "int8")
+    with pytest.raises(FerLabError, match="precision=int4 is unknown"):
+        quantize(content, "int4")
+
+
+def test_written_again_it_holds_the_new_metadata_only(int8: Path, metadata, tmp_path: Path) -> None:
+    other = replace(metadata, experiment="other")
+    path = write(int8.read_bytes(), other, tmp_path / "again.tflite")
+    assert Classifier.load(path).metadata == other
+    written = path.read_bytes()
+    assert written.count(f'"{KEY}": '.encode()) == 1
+    assert b"site-packages" not in written
+    assert b".py" not in written
+
+
+def test_weights_lie_at_multiples_of_16_bytes(file: Path) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = file.read_bytes()
+    model = schema.Model.GetRootAs(content, 0)
+    whole = np.frombuffer(content, np.uint8)
+    starts = []
+    for i in range(model.BuffersLength()):
+        data = model.Buffers(i).DataAsNumpy()
+        if isinstance(data, np.ndarray):
+            starts.append(data.__array_interface__["data"][0] - whole.__array_interface__["data"][0])
+    assert starts
+    assert {start % 16 for start in starts} == {0}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"temperature": 2.5},
+        {"scale": [1.0, 2, 0.5], "bias": [0.5, 0, -1.0]},
+        {"x": [[0.1, 0.5, 0.9], [0.2, 0.8], [0.5]], "y": [[0.1, 0.3, 0.8], [0.1, 0.9], [0.4]]},
+    ],
+)
+def test_calibration_in_torch_is_the_one_in_python(parameters: dict) -> None:
+    logits = np.random.default_rng(0).normal(0, 3, (200, 3)).astype(np.float32)
+    calibration = Calibration("any", parameters)
+    answered = CalibratedSoftmax(calibration)(torch.from_numpy(logits)).numpy()
+    np.testing.assert_allclose(answered, calibration.probabilities(logits), atol=1e-5)
+
+
+def test_refusals(file: Path, content: bytes, metadata, tmp_path: Path) -> None:
+    foreign, garbage = tmp_path / "foreign.tflite", tmp_path / "garbage.tflite"
+    foreign.write_bytes(content)
+    garbage.write_bytes(b"\0\0\0\0TFL4" + bytes(100))
+    for path, sentence in ((foreign, "carries no fer_lab metadata"), (garbage, "no flatbuffer of TFLite")):
+        with pytest.raises(FerLabError, match=sentence):
+            Classifier.load(path)
+    two = write(content, replace(metadata, class_names=("happy", "sad")), tmp_path / "two.tflite")
+    with pytest.raises(FerLabError, match="promises logits N×2"):
+        Classifier.load(two)
+    with pytest.raises(FerLabError, match=r"model\.tflite answers \(angry"):
+        Classifier.load(file, class_names=("happy", "sad"))

@@ -2,43 +2,38 @@
 
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from fer_lab.data.dataset import FaceSplit, build_data
+from fer_lab.data.dataset import build_data
 from fer_lab.deploy.card import write_takeaway
-from fer_lab.deploy.onnx import save, trace
-from fer_lab.deploy.parity import parity, require_parity
-from fer_lab.deploy.quantization import draw_balanced
+from fer_lab.deploy.ladder import Workshop
+from fer_lab.deploy.parity import require_parity
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier, describe
+from fer_lab.deploy.search import recalibrated
 from fer_lab.deploy.selection import each_row, find_run
+from fer_lab.deploy.ship import FLOAT, INT8, SHOWN, find_int8, prove
 from fer_lab.errors import FerLabError
-from fer_lab.evaluation.calibration import Calibration
 from fer_lab.evaluation.decision import decide
-from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import predict
 from fer_lab.evaluation.run import load_run
-from fer_lab.evaluation.test_split import file_hash
 from fer_lab.results.record import write_json
 from fer_lab.schema import build, command
-
-SHOWN = ("accuracy", "macro_f1", "ece", "nll")
 
 
 def export(cfg: DictConfig) -> dict[str, Any]:
     """Export `run=<folder>`, or the best row of `sweep=<table>`, into the run's export folder.
 
-    Writes model.onnx, model_int8.onnx (unless export.int8 is null), export.json, and labels, a model card and an
-    example for whoever takes the files away. Reads the training split for the INT8 ranges and the validation split for
-    everything else, never the test split.
+    Writes model.onnx, model_int8.onnx (unless quantization=none), export.json, and labels, a model card and an example
+    for whoever takes the files away. With `target=int8` the INT8 file is the fastest one that a search over runtimes
+    and choices finds as good (`fer_lab.deploy.search`). Reads the training split for ranges and distillation and the
+    validation split for everything else; the test split once, for what the search's winner loses on it.
 
     Returns:
         The content of export.json, with `folder`.
@@ -55,31 +50,34 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     validation = data.split("validation")
     faces = validation.images[: cfg.export.parity_faces]
     expected = TorchClassifier(run.network, metadata, torch.get_num_threads()).probabilities(faces)
+    quantizer = build(cfg.quantization)
+    workshop = Workshop(run, data.split("train"), quantizer, build(cfg.export.distill), cfg.seed)
 
     # A folder of its own until everything is proven: what lies in export/ is always a whole, checked set.
     folder, part = run.folder / "export", run.folder / "export.part"
     shutil.rmtree(part, ignore_errors=True)
     with Console(stderr=True).status("tracing the network to ONNX"):
-        graph = trace(run.network, metadata.face_shape)
-    path = save(graph, metadata, part / "model.onnx")
-    files = {"onnx_fp32": _prove(path, "fp32", validation, faces, expected)}
+        path = workshop.write(FLOAT, metadata, part / "model", draft=False)
+    files = {"onnx_fp32": prove(path, "fp32", validation, faces, expected)}
     require_parity(files["onnx_fp32"]["parity"], path.name)
 
-    if cfg.export.int8 is not None:
-        quantizer = build(cfg.export.int8)
-        training = data.split("train")
-        drawn = draw_balanced(training.labels, quantizer.calibration_faces, cfg.seed)
-        int8 = quantizer.quantize(graph, training.images[drawn])
-        path = save(int8, metadata, part / "model_int8.onnx")
+    found: dict[str, Any] = {}
+    if cfg.target is not None:
+        found = find_int8(cfg, run, workshop, metadata, data, path, part)
+        files |= {
+            name: prove(file, precision, validation, faces, expected) | more
+            for name, (file, precision, more) in found.pop("files").items()
+        }
+    elif quantizer is not None:
+        path = workshop.write(INT8, metadata, part / "model_int8", draft=False)
         logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "INT8 calibration")
-        decision = decide(run.cfg, logits, validation.labels)
-        calibration = decision.calibration.to_dict()
-        save(int8, replace(metadata, calibration=calibration, abstain_below=decision.abstain_below), path)
-        files["onnx_int8"] = _prove(path, "int8", validation, faces, expected) | {"calibration": calibration}
+        own = recalibrated(metadata, decide(run.cfg, logits, validation.labels))
+        workshop.write(INT8, own, path, draft=False)
+        files["onnx_int8"] = prove(path, "int8", validation, faces, expected)
 
     sample = write_takeaway(part, run, files)
     seconds = round(time.perf_counter() - started, 2)
-    result = {"run_key": metadata.run_key, "files": files, "sample": sample, "seconds": seconds}
+    result = {"run_key": metadata.run_key, "files": files, "sample": sample, "seconds": seconds, **found}
     write_json(part / "export.json", result)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
@@ -89,25 +87,6 @@ def export(cfg: DictConfig) -> dict[str, Any]:
         publish_export(run.cfg, metadata.run_key, folder)
     _show(folder, run.record["metrics"]["validation"], files)
     return result | {"folder": folder}
-
-
-def _prove(
-    path: Path, precision: str, validation: FaceSplit, faces: np.ndarray, expected: np.ndarray
-) -> dict[str, Any]:
-    """The entry of export.json: what the file is, how it agrees with torch, how good it is on validation."""
-    classifier = Classifier.load(path, threads=torch.get_num_threads())
-    logits = predict(classifier.logits, validation, f"validation, {path.name}")
-    calibration = Calibration.from_dict(classifier.metadata.calibration)
-    metrics = compute_metrics(logits, validation.labels, classifier.class_names, calibration)
-    return {
-        "file": path.name,
-        "runtime": classifier.runtime,
-        "precision": precision,
-        "bytes": path.stat().st_size,
-        "sha256": file_hash(path),
-        "parity": parity(expected, classifier.probabilities(faces)),
-        "validation": {name: metrics[name] for name in SHOWN},
-    }
 
 
 def _show(folder: Path, trained: dict[str, Any], files: dict[str, dict[str, Any]]) -> None:

@@ -90,6 +90,8 @@ class Config:
     trainer: Any = None
     logger: Any = None
     suite: Any = None
+    quantization: Any = None
+    target: str | None = None
     export: Any = None
     benchmark: Any = None
     live: Any = None

@@ -36,7 +36,7 @@ CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 #: Keys that cannot change a run's result: where things are, how they are shown, what happens after training.
 VOLATILE = (
     "name", "variant", "run", "model", "rerun", "report", "source", "sink", "store", "demo", "lsi", "indicators",
-    "sweep_keys", "paths", "table", "logger", "export", "benchmark", "live", "privacy", "dashboard", "data.path",
+    "sweep_keys", "paths", "table", "logger", "quantization", "target", "export", "benchmark", "live", "privacy", "dashboard", "data.path",
     "data.split_file", "data.exclude", "data.votes", "data.manifest", "data.detector_file", "backbone.weights_dir",
     "cache.max_gb", "cache.stages", "paper", "publish", "verify", "dry", "skip", "patient", "suite", "preview",
     "label_noise", "thumbnails", "plots", "trainer.num_threads", "trainer.num_workers", "trainer.progress",

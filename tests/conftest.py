@@ -65,5 +65,5 @@ def exported_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             return read(self, name)
 
         patch.setattr(FaceData, "_read", without_test)
-        export(compose("export", [f"run={folder}", "export.int8.calibration_faces=64"]))
+        export(compose("export", [f"run={folder}", "quantization.calibration_faces=64"]))
     return folder

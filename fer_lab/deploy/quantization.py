@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fer_lab.deploy.bias_correction import correct_bias
+from fer_lab.deploy.equalization import equalize
 from fer_lab.deploy.onnx import INPUT
 from fer_lab.errors import FerLabError
 
@@ -65,14 +67,16 @@ class _Faces(CalibrationDataReader):
 
 @dataclass(frozen=True)
 class StaticInt8:
-    """The choices of one INT8 file (conf/export/*.yaml, key int8).
+    """The choices of one INT8 file (conf/quantization/*.yaml).
 
     calibration_faces: how many training faces the activation ranges are measured on, drawn evenly over the classes.
     calibration: minmax, entropy or percentile. activation, weight: uint8 or int8; x86 multiplies uint8 x int8 fastest.
     per_channel: one weight scale per output channel. reduce_range: 7-bit weights, for x86 without VNNI.
-    op_types: operators to quantise, null for all that ONNX Runtime can.
+    op_types: operators to quantise, null for all that ONNX Runtime can. float_nodes: regular expressions; operators and
+    nodes whose operator or name one of them matches from the start stay float.
     float_stem: leave the first convolution float: dead channels of pretrained stems, whose BatchNorm scales them up a
-    hundredfold, lose everything in 8 bits. bias_correction: see fer_lab.deploy.bias_correction.
+    hundredfold, lose everything in 8 bits. bias_correction: see fer_lab.deploy.bias_correction. equalization: see
+    fer_lab.deploy.equalization.
     Source of the scheme: Jacob et al. 2018, x_q = round(x / s) + z.
     """
 
@@ -85,13 +89,15 @@ class StaticInt8:
     op_types: list[str] | None = None
     float_stem: bool = True
     bias_correction: bool = True
+    float_nodes: list[str] | None = None
+    equalization: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("calibration", METHODS), ("activation", TYPES), ("weight", TYPES)):
             if getattr(self, name) not in known:
-                raise FerLabError(f"export.int8.{name}={getattr(self, name)} is unknown: choose {', '.join(known)}")
+                raise FerLabError(f"quantization.{name}={getattr(self, name)} is unknown: choose {', '.join(known)}")
         if self.calibration_faces < 1:
-            raise FerLabError("export.int8.calibration_faces must be at least 1: ranges are measured on faces")
+            raise FerLabError("quantization.calibration_faces must be at least 1: ranges are measured on faces")
 
     def quantize(self, graph: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
         """The INT8 version of `graph` (faces -> logits); `faces`: uint8 N×H×W×C training faces, native size.
@@ -102,13 +108,13 @@ class StaticInt8:
         console = Console(stderr=True)
         with tempfile.TemporaryDirectory() as folder, Progress(console=console, transient=True) as progress, _quiet():
             raw, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("raw", "prepared", "quantized"))
-            onnx.save(graph, raw)
+            onnx.save(equalize(graph) if self.equalization else graph, raw)
             # Its optimiser is left out: it would break HardSwish up, and the graph comes optimised from the exporter.
             quant_pre_process(raw, prepared, skip_optimization=True)
             reference = onnx.load(prepared)
             # A BatchNormalization that no convolution took up (a head's) has no integer kernel.
             unfolded = [node.name for node in reference.graph.node if node.op_type == "BatchNormalization"]
-            float_nodes = preprocessing_nodes(reference) + unfolded
+            float_nodes = preprocessing_nodes(reference) + unfolded + self._kept_float(reference)
             if self.float_stem:
                 float_nodes.append(first_convolution(reference).name)
             quantize_static(
@@ -122,10 +128,31 @@ class StaticInt8:
                 weight_type=TYPES[self.weight],
                 nodes_to_exclude=float_nodes,
                 calibrate_method=METHODS[self.calibration],
-                extra_options={"CalibStridedMinMax": 1, "OpTypesToExcludeOutputQuantization": ["Gemm"]},
+                extra_options={"CalibStridedMinMax": 1},
             )
-            result = onnx.load(quantized)
+            result = float_logits(onnx.load(quantized))
         return correct_bias(result, reference, faces) if self.bias_correction else result
+
+    def _kept_float(self, model: onnx.ModelProto) -> list[str]:
+        patterns = [re.compile(pattern) for pattern in self.float_nodes or ()]
+        return [n.name for n in model.graph.node if any(p.match(n.op_type) or p.match(n.name) for p in patterns)]
+
+
+def float_logits(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take out the pair of QuantizeLinear and DequantizeLinear in front of an output. In place; returns the model.
+
+    Only of outputs: a hidden layer's Gemm needs its pair, without it ONNX Runtime widens its weights at every call.
+    """
+    nodes = model.graph.node
+    producers = {output: node for node in nodes for output in node.output}
+    for output in model.graph.output:
+        last = producers.get(output.name)
+        rounding = producers.get(last.input[0]) if last is not None and last.op_type == "DequantizeLinear" else None
+        if last is not None and rounding is not None and rounding.op_type == "QuantizeLinear":
+            producers[rounding.input[0]].output[0] = output.name
+            nodes.remove(last)
+            nodes.remove(rounding)
+    return model
 
 
 def first_convolution(model: onnx.ModelProto) -> onnx.NodeProto:
@@ -156,3 +183,7 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         root.setLevel(level)
+
+
+def no_quantization() -> None:
+    """FP32 only."""

@@ -43,7 +43,7 @@ def test_preprocessing_stem_and_logits_stay_float(graph, int8_graph: onnx.ModelP
 
 
 def test_operators_to_quantise_come_from_the_config(graph, faces) -> None:
-    quantizer = build(compose("export", ["export.int8.op_types=[Gemm]"]).export.int8)
+    quantizer = build(compose("export", ["quantization.op_types=[Gemm]"]).quantization)
     quantized = quantizer.quantize(graph, faces[:16])
     weights = {node.op_type: node.input[1] for node in quantized.graph.node if node.op_type in ("Conv", "Gemm")}
     assert weights["Gemm"].endswith("_DequantizeLinear_Output")
@@ -99,5 +99,5 @@ def test_draw_is_balanced_and_seeded() -> None:
 
 @pytest.mark.parametrize("change", [{"calibration": "max"}, {"activation": "int4"}, {"calibration_faces": 0}])
 def test_unknown_choice_is_refused(change: dict) -> None:
-    with pytest.raises(FerLabError, match=f"export.int8.{next(iter(change))}"):
+    with pytest.raises(FerLabError, match=f"quantization.{next(iter(change))}"):
         replace(StaticInt8(), **change)

@@ -310,11 +310,12 @@ def test_a_derived_run_ships_the_parent_s_network_with_its_own_temperature(chain
     run = load_run(folder)
     assert run.weights == chain / "base" / "seed0" / "model.safetensors"
     assert run.calibration.temperature == record["calibration"]["temperature"] != 1
-    exported = export(compose("export", [f"run={folder}", "export=fp32"]))
+    exported = export(compose("export", [f"run={folder}", "quantization=none"]))
     assert exported["run_key"] == record["key"]
     scores = evaluate(compose("evaluate", [f"run={folder}"]))["files"]
     assert scores["model.safetensors"]["nll"] == pytest.approx(record["metrics"]["test"]["nll"], abs=1e-5)
     assert scores["model.onnx"]["nll"] == pytest.approx(record["metrics"]["test"]["nll"], abs=1e-4)
     assert len(read(chain, "smoothed")["test_openings"]) == 3
-    timed = benchmark(compose("benchmark", [f"run={folder}", "benchmark.rounds=1", "benchmark.iterations=2"]))
+    quick = ["benchmark.rounds=1", "benchmark.iterations=2", "benchmark.starts=1", "benchmark.threads=[1]"]
+    timed = benchmark(compose("benchmark", [f"run={folder}", *quick]))
     assert [entry["runtime"] for entry in timed["entries"]] == ["torch", "onnxruntime"]

@@ -84,7 +84,7 @@ def test_a_run_records_it_and_its_exported_files_have_it(tiny: Callable) -> None
     record = train(cfg)
     assert record["model"]["illumination"] == "Clahe(clip_limit=2, tiles=4)"
     assert record["choices"]["illumination"] == "clahe"
-    done = export(compose("export", [f"run={cfg.paths.run}", "export.int8.calibration_faces=64"]))
+    done = export(compose("export", [f"run={cfg.paths.run}", "quantization.calibration_faces=64"]))
     assert done["files"]["onnx_fp32"]["parity"]["max"] < FP32_LIMIT
     assert done["files"]["onnx_int8"]["parity"]["top1"] > 0.8
     assert read_record(Path(cfg.paths.run))["model"] == record["model"]  # type: ignore[index]

@@ -1,0 +1,89 @@
+"""Networks whose activations runtimes cannot compute on integers, made ones whose activations they can.
+
+SiLU and hard-swish multiply a tensor by a function of itself: on integers two more passes over it, with rounding in
+between; ReLU6 is part of the convolution before it and costs nothing. A squeeze-excite gate costs a pooling and a
+multiplication of the whole tensor; at its mean over the training faces it is a constant, which goes into the weights of
+the convolution behind it. Both change the function, so `fer_lab.deploy.distill` follows.
+"""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fer_lab.errors import FerLabError
+from fer_lab.models.network import Network
+
+BATCH = 32
+#: Activations that multiply their input by a gate of itself, by class name, as timm has them, and their kind.
+_CURVED = {"SiLU": "silu", "Swish": "silu", "SwishMe": "silu"}
+_CURVED |= {"Hardswish": "hard_swish", "HardSwish": "hard_swish", "HardSwishMe": "hard_swish"}
+_KNOWN: dict[str, Callable[[], nn.Module]] = {"relu6": nn.ReLU6, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+def curved(network: nn.Module) -> set[str]:
+    """Which of "silu" and "hard_swish" a network has."""
+    return {_CURVED[type(module).__name__] for module in network.modules() if type(module).__name__ in _CURVED}
+
+
+def replace_activations(network: Network, by: str = "relu6") -> Network:
+    """A copy with every SiLU and hard-swish replaced. SiLU for hard-swish, which was made to resemble it, has integer
+    kernels where hard-swish has none.
+
+    Raises FerLabError for an unknown `by`.
+    """
+    if by not in _KNOWN:
+        raise FerLabError(f"activation {by} is unknown: choose {', '.join(_KNOWN)}")
+    changed = copy.deepcopy(network)
+    for parent in list(changed.modules()):
+        for name, child in parent.named_children():
+            if type(child).__name__ in _CURVED:
+                setattr(parent, name, _KNOWN[by]())
+    return changed
+
+
+def squeeze_excites(network: nn.Module) -> list[tuple[nn.Module, nn.Conv2d]]:
+    """Each block of timm's EfficientNet family with a squeeze-excite, and the 1×1 convolution behind its gate."""
+    found = []
+    for block in network.modules():
+        gate = getattr(block, "se", None)
+        behind = getattr(block, "conv_pwl", None) or getattr(block, "conv_pw", None)
+        if isinstance(gate, nn.Module) and not isinstance(gate, nn.Identity) and isinstance(behind, nn.Conv2d):
+            found.append((block, behind))
+    return found
+
+
+@torch.inference_mode()
+def mean_gates(network: Network, faces: np.ndarray) -> list[Tensor]:
+    """Mean gate of each squeeze-excite over `faces` (uint8 N×H×W×C): float32, one value a channel."""
+    blocks = squeeze_excites(network)
+    sums = [torch.zeros(1)] * len(blocks)
+
+    def gate(number: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            shown, passed = inputs[0].double().abs().mean((2, 3)), output.double().abs().mean((2, 3))
+            gates = torch.where(shown > 1e-12, passed / shown.clamp_min(1e-12), torch.zeros_like(shown))
+            sums[number] = sums[number] + gates.sum(0)
+
+        return hook
+
+    hooks = [block.se.register_forward_hook(gate(i)) for i, (block, _) in enumerate(blocks)]  # type: ignore[union-attr]
+    try:
+        for start in range(0, len(faces), BATCH):
+            network(torch.from_numpy(np.array(faces[start : start + BATCH])))
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return [(total / len(faces)).float() for total in sums]
+
+
+def freeze_gates(network: Network, faces: np.ndarray) -> Network:
+    """A copy without squeeze-excites: each gate's mean over `faces` is multiplied into the convolution behind it."""
+    changed = copy.deepcopy(network).eval()
+    means = mean_gates(changed, faces)
+    for (block, behind), mean in zip(squeeze_excites(changed), means, strict=True):
+        behind.weight = nn.Parameter(behind.weight.detach() * mean.view(1, -1, 1, 1))
+        block.se = nn.Identity()
+    return changed

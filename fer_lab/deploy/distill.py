@@ -1,0 +1,117 @@
+"""A short distillation: a changed network learns the logits of the float network it came from (Hinton et al. 2015).
+
+No labels, no Lightning: a plain loop over training faces, seeded. First the BatchNorm statistics are measured again,
+which repairs most of what another activation breaks; then they stay fixed, as in what ships.
+"""
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fer_lab.errors import FerLabError
+from fer_lab.models.network import Network
+
+STATISTICS_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How long and how fast.
+
+    epochs: views of each face. faces: training faces used, at most. batch, lr: of AdamW with a one-cycle rate.
+    temperature: both logits are divided by it before the softmax. tmacs: no more than so many 10^12 multiply-adds
+    (a step costs four forward passes), which is 100 s a tera on 2 cores; what it allows may be less than an epoch.
+    statistics_faces: faces on which BatchNorm is measured again.
+    """
+
+    epochs: int = 4
+    faces: int = 8192
+    batch: int = 32
+    lr: float = 1e-3
+    temperature: float = 2.0
+    tmacs: float = 0.5
+    statistics_faces: int = 512
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "faces", "batch", "statistics_faces"):
+            if getattr(self, name) < 1:
+                raise FerLabError(f"export.distill.{name} must be at least 1: give a count of faces or epochs")
+
+    def steps(self, available: int, macs: int) -> int:
+        """Steps that `available` faces and the budget allow for a network of `macs` multiply-adds; at least 1."""
+        wanted = self.epochs * min(self.faces, available) // self.batch
+        allowed = int(self.tmacs * 1e12 / (4 * macs * self.batch))
+        return max(min(wanted, allowed), 1)
+
+    def __call__(
+        self, student: Network, teacher: Network, images: np.ndarray, macs: int, seed: int
+    ) -> tuple[Network, dict[str, Any]]:
+        """Train a copy of `student`.
+
+        Args:
+            student, teacher: uint8 faces to logits float32 N×K. images: training faces, uint8 N×H×W×C. macs: of one.
+
+        Returns:
+            The trained copy in eval mode; what was done: the settings, steps, faces seen, and the first and last loss.
+        """
+        generator = np.random.default_rng(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = copy.deepcopy(student).cpu()
+            drawn = np.sort(generator.permutation(len(images))[: self.faces])
+            remeasure(network, images[np.sort(generator.permutation(drawn)[: self.statistics_faces])])
+            steps = self.steps(len(drawn), macs)
+            optimizer = torch.optim.AdamW(network.parameters(), lr=self.lr, weight_decay=0.01)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps + 1)
+            order = np.concatenate([generator.permutation(drawn) for _ in range(steps * self.batch // len(drawn) + 1)])
+            losses = []
+            for step in track(range(steps), "distilling", console=Console(stderr=True), transient=True):
+                faces = _views(images[np.sort(order[step * self.batch : (step + 1) * self.batch])], generator)
+                losses.append(self._step(network, teacher, faces, optimizer))
+                schedule.step()
+        few = max(steps // 10, 1)
+        found = {"first_loss": float(np.mean(losses[:few])), "last_loss": float(np.mean(losses[-few:]))}
+        return network.eval(), {**asdict(self), "steps": steps, "faces_seen": steps * self.batch, **found, "seed": seed}
+
+    def _step(self, network: Network, teacher: Network, faces: Tensor, optimizer: torch.optim.Optimizer) -> float:
+        with torch.inference_mode():
+            wanted = F.softmax(teacher(faces) / self.temperature, dim=1)
+        given = F.log_softmax(network(faces) / self.temperature, dim=1)
+        loss = F.kl_div(given, wanted.clone(), reduction="batchmean") * self.temperature**2
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        return float(loss.detach())
+
+
+def remeasure(network: Network, images: np.ndarray) -> None:
+    """Replace the running statistics of each BatchNorm by plain means over `images`; ends in eval mode."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        for start in range(0, len(images), STATISTICS_BATCH):
+            batch = np.array(images[start : start + STATISTICS_BATCH])
+            if len(batch) > 1:  # a head's BatchNorm has no variance of one face
+                network(torch.from_numpy(batch))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def _views(images: np.ndarray, generator: np.random.Generator) -> Tensor:
+    """Each face, mirrored with probability one half: uint8 N×H×W×C."""
+    mirrored = generator.random(len(images)) < 0.5
+    return torch.from_numpy(np.ascontiguousarray(np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)))

@@ -1,0 +1,126 @@
+"""The rule by which the search keeps a file: fast enough to be worth it, and not measurably worse than FP32."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fer_lab.data.dataset import FaceSplit
+from fer_lab.deploy.ladder import TRAINED, Rung
+from fer_lab.evaluation.calibration import Calibration
+from fer_lab.evaluation.decision import Decision
+from fer_lab.evaluation.significance import SCORES, group_counts, intervals
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Points that FP32 is better by, 0-100, with the 95 % interval of the paired bootstrap over duplicate groups."""
+
+    points: float
+    low: float
+    high: float
+
+    def too_large(self, allowed: float) -> bool:
+        """Whether it counts as more than `allowed` points.
+
+        A few faces of a rare class move macro-F1 by a point, so a drop beyond `allowed` counts only if its interval
+        excludes 0; beyond twice `allowed` it counts anyway, lest a small split let everything pass. NaN counts.
+        """
+        within = self.points <= allowed or (self.low <= 0 and self.points <= 2 * allowed)
+        return not within
+
+
+@dataclass
+class Trial:
+    """A rung and what was found. latency_ms: median, batch 1, one thread; speedup: over the fastest FP32 file of the
+    trained network in the same runtime. verdict: "passes", or why not. Absent values were not measured."""
+
+    rung: Rung
+    verdict: str = "not needed: slower than what was chosen"
+    bytes: int | None = None
+    latency_ms: float | None = None
+    speedup: float | None = None
+    drops: dict[str, Drop] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
+    decision: Decision | None = None
+
+    @property
+    def passes(self) -> bool:
+        return self.verdict == "passes"
+
+    def entry(self) -> dict[str, Any]:
+        """What export.json lists under `ladder`."""
+        facts = {name: getattr(self, name) for name in ("bytes", "latency_ms", "speedup", "verdict", "validation")}
+        return {**asdict(self.rung), **facts, "drops": {name: asdict(drop) for name, drop in self.drops.items()}}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """max_drop: points of accuracy and macro-F1 below FP32. max_ece: ECE above FP32's, after calibrating anew.
+    every_rung: judge all INT8 rungs, not only until one passes."""
+
+    max_drop: float = 1.0
+    max_ece: float = 0.01
+    every_rung: bool = False
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The FP32 file on validation: logits float32 N×K, calibration and metrics."""
+
+    logits: np.ndarray
+    calibration: Calibration
+    metrics: dict[str, Any]
+
+
+def drops(reference: np.ndarray, predicted: np.ndarray, split: FaceSplit, classes: int, key: str) -> dict[str, Drop]:
+    """Accuracy and macro-F1 that `predicted` loses against `reference`, both int64 N classes of the split's faces."""
+    groups = np.unique(split.groups, return_inverse=True)[1]
+    counts = [group_counts(split.labels, answers, groups, classes)[None] for answers in (reference, predicted)]
+    between = intervals(counts[0], counts[1], key)
+    points = {name: float(score(counts[0][0].sum(0)) - score(counts[1][0].sum(0))) for name, score in SCORES.items()}
+    return {name: Drop(100 * points[name], 100 * between[name].low, 100 * between[name].high) for name in SCORES}
+
+
+def judge(found: dict[str, Drop], ece: float, reference_ece: float, limits: Limits) -> str:
+    """ "passes", or what is wrong."""
+    for name, drop in found.items():
+        if drop.too_large(limits.max_drop):
+            return f"{name} drops by {drop.points:.1f} points [{drop.low:.1f}, {drop.high:.1f}]"
+    if not ece <= reference_ece + limits.max_ece:
+        return f"ECE rises from {reference_ece:.3f} to {ece:.3f}"
+    return "passes"
+
+
+def compare_speed(trials: Sequence[Trial]) -> None:
+    """Fill in every trial's speedup."""
+    for trial in trials:
+        floats = [
+            other.latency_ms
+            for other in trials
+            if other.latency_ms and (other.rung.runtime, other.rung.precision) == (trial.rung.runtime, "fp32")
+            and other.rung.network == TRAINED
+        ]  # fmt: skip
+        if trial.latency_ms and floats:
+            trial.speedup = min(floats) / trial.latency_ms
+
+
+def contenders(trials: Sequence[Trial]) -> list[Trial]:
+    """INT8 trials that were timed and are faster than FP32 in their runtime, fastest first."""
+    timed = [trial for trial in trials if trial.rung.precision == "int8" and trial.latency_ms]
+    for trial in timed:
+        if (trial.speedup or 0) <= 1:
+            trial.verdict = "not faster than FP32"
+    return sorted((trial for trial in timed if (trial.speedup or 0) > 1), key=lambda trial: trial.latency_ms or 0)
+
+
+def choose(trials: Sequence[Trial]) -> Trial | None:
+    """The fastest INT8 trial that passes; None where none does."""
+    return next((trial for trial in contenders(trials) if trial.passes), None)
+
+
+def fastest_float(trials: Sequence[Trial]) -> Trial | None:
+    """The fastest FP32 trial of the trained network; None where none was timed."""
+    floats = [trial for trial in trials if trial.rung.precision == "fp32" and trial.latency_ms]
+    return min(floats, key=lambda trial: trial.latency_ms or 0, default=None)

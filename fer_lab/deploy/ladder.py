@@ -1,0 +1,194 @@
+"""The rungs of the ladder that `fer_lab.deploy.search` climbs, and the workshop that builds their files.
+
+What they vary: runtime, precision, which operators stay float, granularity and ranges of INT8, whether preprocessing is
+folded into the first convolution, and which of the network's operations were replaced by cheaper ones.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+
+from fer_lab.data.dataset import FaceSplit
+from fer_lab.deploy import openvino, tflite
+from fer_lab.deploy.activations import curved, freeze_gates, replace_activations, squeeze_excites
+from fer_lab.deploy.distill import Distillation, remeasure
+from fer_lab.deploy.metadata import ModelMetadata
+from fer_lab.deploy.onnx import save, trace
+from fer_lab.deploy.quantization import StaticInt8, draw_balanced
+from fer_lab.deploy.rewrite import fold_preprocessing, pool_globally
+from fer_lab.evaluation.run import LoadedRun
+from fer_lab.models.network import Network
+
+Runtime = Literal["onnxruntime", "openvino", "litert"]
+Precision = Literal["fp32", "bf16", "int8"]
+SUFFIX = {"onnxruntime": ".onnx", "openvino": ".xml", "litert": ".tflite"}
+TRAINED = "trained"
+#: Steps from the trained network to another one, by name.
+CHANGES: dict[str, Callable[[Network, np.ndarray], Network]] = {
+    "gates frozen": freeze_gates,
+    "relu6": lambda network, _: replace_activations(network, "relu6"),
+    "silu": lambda network, _: replace_activations(network, "silu"),
+}
+DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = (
+    4,
+    128,
+    300,
+)  # calibration faces: a draft's latency does not depend on its ranges
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One choice.
+
+    name: of the table. runtime, precision: of the file. network: "trained", or names of :data:`CHANGES` joined
+    by " + ", which are distilled from it. folded: preprocessing folded into the first convolution. settings: of the
+    runtime's quantiser, beside what conf/quantization says.
+    """
+
+    name: str
+    runtime: Runtime
+    precision: Precision
+    network: str = TRAINED
+    folded: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def rungs(network: Network, runtimes: Sequence[str], only: str | None = None) -> list[Rung]:
+    """The rungs that make sense for a network.
+
+    runtimes: which to try. only: a regular expression that names must match somewhere; float ones stay, for comparison.
+    """
+    acts, gates = curved(network), bool(squeeze_excites(network))
+    changed = ["gates frozen"] * gates
+    if acts:
+        changed += ["relu6"] + ["relu6 + gates frozen"] * gates + ["silu"] * ("hard_swish" in acts)
+    found = [
+        Rung("fp32", "onnxruntime", "fp32", folded=False),
+        Rung("fp32, folded", "onnxruntime", "fp32"),
+        Rung("int8, preprocessing as traced", "onnxruntime", "int8", folded=False),
+        Rung("int8", "onnxruntime", "int8"),
+        Rung("int8, stem too", "onnxruntime", "int8", settings={"float_stem": False}),
+        Rung("int8, per tensor", "onnxruntime", "int8", settings={"per_channel": False, "equalization": True}),
+        Rung("int8, percentile", "onnxruntime", "int8", settings={"calibration": "percentile"}),
+        Rung("int8, convolutions only", "onnxruntime", "int8", settings={"op_types": ["Conv"]}),
+    ]
+    if acts:
+        floats = {"float_nodes": ["HardSwish$", "HardSigmoid$", "Sigmoid$", "Mul$"]}
+        found.append(Rung("int8, activations and gates float", "onnxruntime", "int8", settings=floats))
+    found += [Rung(f"int8, {name}", "onnxruntime", "int8", name) for name in changed]
+    found += [
+        Rung("fp32", "openvino", "fp32", folded=False),
+        Rung("fp32, folded", "openvino", "fp32"),
+        Rung("bf16", "openvino", "bf16"),
+        Rung("int8", "openvino", "int8"),
+        Rung("int8, symmetric", "openvino", "int8", settings={"preset": "performance"}),
+        *(Rung(f"int8, {name}", "openvino", "int8", name) for name in changed),
+        Rung("fp32", "litert", "fp32", folded=False),
+        Rung("fp32, folded", "litert", "fp32"),
+        Rung("int8", "litert", "int8"),
+        *(Rung(f"int8, {name}", "litert", "int8", name) for name in changed),
+    ]
+    chosen = [rung for rung in found if rung.runtime in runtimes]
+    return [r for r in chosen if only is None or r.precision == "fp32" or re.search(only, f"{r.runtime} {r.name}")]
+
+
+class Workshop:
+    """Builds the file of a rung, as a draft (untrained changes, few calibration faces: for its latency) or for good."""
+
+    def __init__(
+        self,
+        run: LoadedRun,
+        training: FaceSplit,
+        quantizer: StaticInt8 | None,
+        distillation: Distillation,
+        seed: int,
+    ) -> None:
+        """training: for ranges (class-balanced) and distillation. quantizer: None where only float rungs are built."""
+        self.trained, self.macs, self.training = run.network, run.record["model"]["macs"], training.images
+        count = quantizer.calibration_faces if quantizer else 1
+        self.faces = training.images[draw_balanced(training.labels, count, seed)]
+        self.quantizer, self.distillation, self.seed = quantizer, distillation, seed
+        self.distilled: dict[str, dict[str, Any]] = {}  # what was done, by network
+        self._made: dict[tuple, Any] = {}
+
+    def write(self, rung: Rung, metadata: ModelMetadata, path: Path, draft: bool) -> Path:
+        """Build the rung's file at `path`, whose suffix follows the runtime. Raises what the runtime's tools raise."""
+        path = path.with_suffix(SUFFIX[rung.runtime])
+        if rung.runtime == "onnxruntime":
+            return save(self._onnx(rung, draft), metadata, path)
+        if rung.runtime == "openvino":
+            model = self._openvino(rung, metadata, draft) if rung.precision == "int8" else self.graph(rung, draft)
+            return openvino.save_openvino(model, metadata, path, "bf16" if rung.precision == "bf16" else "f32")
+        return tflite.write(self._tflite(rung, metadata, draft), metadata, path)
+
+    def network(self, name: str, draft: bool) -> Network:
+        """The trained network with changes; distilled unless it is a draft."""
+
+        def changed() -> Network:
+            network = self.trained
+            for change in name.split(" + "):
+                network = CHANGES[change](network, self.faces)
+            if draft:
+                remeasure(network, self.faces[:DRAFT_FACES])
+                return network
+            images = self.training
+            network, done = self.distillation(network, self.trained, images, self.macs, self.seed)
+            self.distilled[name] = done
+            return network
+
+        return self.trained if name == TRAINED else self._once(("network", name, draft), changed)
+
+    def graph(self, rung: Rung, draft: bool = False) -> onnx.ModelProto:
+        """The rung's network as a float graph faces -> logits."""
+
+        def traced() -> onnx.ModelProto:
+            network, shape = self.network(rung.network, draft), self.faces.shape[1:]
+            if not rung.folded:
+                return trace(network, shape)
+            return pool_globally(trace(fold_preprocessing(network, shape), shape))
+
+        return self._once(("graph", rung.network, rung.folded, draft and rung.network != TRAINED), traced)
+
+    def _onnx(self, rung: Rung, draft: bool) -> onnx.ModelProto:
+        if rung.precision != "int8":
+            return self.graph(rung, draft)
+        assert self.quantizer is not None
+        quick = {"bias_correction": False, "calibration": "minmax"} if draft else {}
+        quantizer = replace(self.quantizer, **{**rung.settings, **quick})
+        faces = self._calibration(draft, quantizer.calibration_faces)
+        return self._once(("onnx", rung.name, draft), lambda: quantizer.quantize(self.graph(rung, draft), faces))
+
+    def _openvino(self, rung: Rung, metadata: ModelMetadata, draft: bool) -> Any:
+        def quantized() -> Any:
+            model = openvino.read_graph(self.graph(rung, draft))
+            faces = self._calibration(draft, OPENVINO_FACES)
+            return openvino.quantize(model, faces, **rung.settings)
+
+        return self._once(("openvino", rung.name, draft), quantized)
+
+    def _tflite(self, rung: Rung, metadata: ModelMetadata, draft: bool) -> bytes:
+        def converted() -> bytes:
+            network = self.network(rung.network, draft)
+            folded = fold_preprocessing(network, metadata.face_shape) if rung.folded else network
+            return tflite.convert(folded, metadata)
+
+        key = ("tflite", rung.network, rung.folded, metadata.to_json(), draft and rung.network != TRAINED)
+        content = self._once(key, converted)
+        if rung.precision != "int8":
+            return content
+        return tflite.quantize(content, "int8", self._calibration(draft, LITERT_FACES), **rung.settings)
+
+    def _calibration(self, draft: bool, count: int) -> np.ndarray:
+        """Evenly spread, because the faces come sorted by where they lie in the split."""
+        few = DRAFT_FACES if draft else min(count, len(self.faces))
+        return self.faces[np.linspace(0, len(self.faces) - 1, few).astype(int)]
+
+    def _once(self, key: tuple, make: Callable[[], Any]) -> Any:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]

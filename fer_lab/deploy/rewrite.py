@@ -1,0 +1,90 @@
+"""The same function in cheaper operations: what a network needs before integers can pay off. Exact up to rounding.
+
+Measured on x86: between a uint8 face and the first integer convolution, resizing and normalising in float cost as much
+as half of an INT8 network, because integer graphs are laid out channels-last, where broadcasting over three channels is
+slow. Averaging by ReduceMean has no integer kernel in ONNX Runtime, GlobalAveragePool has.
+"""
+
+import copy
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fer_lab.models.network import Network
+from fer_lab.models.preprocess import Preprocess
+
+ONES = 255.0  # value of the constant channel: as large as a pixel may be, so that both share one scale
+
+
+class RawPixels(nn.Module):
+    """In the place of `Preprocess`: resizes by two matrix products and normalises nothing.
+
+    matrix: float32 S×s, what bilinear resizing does to a column of s pixels.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix, persistent=False)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """uint8 N×s×s×C to float32 N×(C+1)×S×S: pixels 0..255 and a channel that is 255 everywhere."""
+        n, height, width, channels = faces.shape
+        # Of one channel these are the same bytes, and a transpose would be pushed through the graph.
+        first = faces.reshape(n, 1, height, width) if channels == 1 else faces.permute(0, 3, 1, 2)
+        images = first.float()
+        if self.matrix.shape[0] != self.matrix.shape[1]:
+            images = self.matrix @ images @ self.matrix.T
+        return torch.cat([images, torch.full_like(images[:, :1], ONES)], dim=1)
+
+
+def fold_preprocessing(network: Network, face_shape: tuple[int, int, int]) -> Network:
+    """A copy whose first convolution takes raw pixels and a constant channel; the network itself where it cannot be.
+
+    With x_c = (v_c / 255 - mean_c) / std_c, a convolution of x with weights w_c is one of v with w_c / (255 std_c) and
+    of a channel of ones with -Σ_c w_c mean_c / std_c. The constant is a channel and not a bias because the border is
+    padded with zeros after normalising. A grey face has one v for all three c, so its channels are summed.
+
+    face_shape: H, W, C of the native face.
+    """
+    preprocess = network.preprocess
+    if not isinstance(preprocess, Preprocess) or preprocess.illumination is not None:
+        return network  # what is done to the light need not be linear
+    folded = copy.deepcopy(network).cpu().eval()
+    stem = next((m for m in folded.backbone.modules() if isinstance(m, nn.Conv2d)), None)
+    if stem is None or stem.in_channels != 3 or stem.groups != 1:
+        return network
+    mean, std = (t.double().cpu() for t in (preprocess.mean, preprocess.std))
+    weight = stem.weight.detach().double()  # K×3×h×w
+    own, shift = weight / (255 * std), -(weight * mean / std).sum(1, keepdim=True) / ONES
+    own = own.sum(1, keepdim=True) if face_shape[2] == 1 else own
+    stem.weight = nn.Parameter(torch.cat([own, shift], 1).float())
+    stem.in_channels = face_shape[2] + 1
+    folded.preprocess = RawPixels(_resize_matrix(face_shape[0], preprocess.input_size))  # type: ignore[assignment]
+    return folded
+
+
+def _resize_matrix(native: int, size: int) -> Tensor:
+    """float32 size×native, found by resizing one lit row of pixels at a time, as `Preprocess` does."""
+    lit = torch.eye(native)[:, None, :, None].expand(-1, 1, -1, native)
+    if native == size:
+        return torch.eye(native)
+    resized = F.interpolate(lit, (size, size), mode="bilinear", align_corners=False, antialias=native > size)
+    return resized[:, 0, :, size // 2].T.contiguous()
+
+
+def pool_globally(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `graph` in which each ReduceMean over height and width is a GlobalAveragePool."""
+    model = copy.deepcopy(graph)
+    axes = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        kept = {attribute.name: attribute.i for attribute in node.attribute}
+        pooled = node.op_type == "ReduceMean" and len(node.input) == 2 and kept.get("keepdims", 1)
+        if pooled and sorted(axes.get(node.input[1], [])) in ([2, 3], [-2, -1]):
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:], node.attribute[:]
+    return model

@@ -1,0 +1,168 @@
+"""The search for the fastest INT8 file that is still good: builds the ladder's rungs, times them, judges them.
+
+Latency first, because it depends on no weight: every rung is drafted and timed. Then the INT8 rungs are built for good,
+the fastest first, until one passes on the validation split; slower ones need no distillation any more.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from fer_lab.data.dataset import FaceSplit
+from fer_lab.deploy.judge import Drop, Limits, Reference, Trial, compare_speed, contenders, drops, judge
+from fer_lab.deploy.ladder import Rung, Workshop
+from fer_lab.deploy.metadata import ModelMetadata
+from fer_lab.deploy.runtimes import Classifier
+from fer_lab.evaluation.decision import Decision
+from fer_lab.evaluation.metrics import compute_metrics
+from fer_lab.evaluation.predict import predict
+
+Decide = Callable[[np.ndarray, np.ndarray], Decision]  # logits and labels of validation to calibration and threshold
+
+
+def search(
+    workshop: Workshop,
+    rungs: Sequence[Rung],
+    metadata: ModelMetadata,
+    validation: FaceSplit,
+    reference: Reference,
+    decide: Decide,
+    limits: Limits,
+    folder: Path,
+    threads: int,
+    rounds: int = 5,
+    iterations: int = 20,
+) -> list[Trial]:
+    """Draft and time every rung, then judge the INT8 rungs, fastest first; see :func:`choose`.
+
+    Args:
+        reference: what drops are against. decide: fits calibration and threshold. folder: for the files, thrown away
+            by the caller. threads: of predicting; timing uses one. rounds, iterations: of timing, interleaved.
+    """
+    console = Console(stderr=True)
+    trials = [Trial(rung) for rung in rungs]
+    files: dict[int, Classifier] = {}
+    with console.status("drafting") as status:
+        for i, trial in enumerate(trials):
+            status.update(f"drafting {i + 1} of {len(trials)}: {trial.rung.runtime}, {trial.rung.name}")
+            try:
+                path = workshop.write(trial.rung, metadata, folder / f"draft{i}", draft=True)
+                files[i] = Classifier.load(path)
+            except Exception as error:  # a tool that cannot build one rung does not end the search
+                trial.verdict = f"not built: {_first_line(error)}"
+                continue
+            trial.bytes = size(path)
+    for i, latency in time_files(files, validation.images[:1], rounds, iterations).items():
+        trials[i].latency_ms = latency
+    files.clear()
+    compare_speed(trials)
+    for trial in contenders(trials):
+        started = time.perf_counter()
+        try:
+            path = workshop.write(trial.rung, metadata, folder / f"rung{trials.index(trial)}", draft=False)
+            title = f"{trial.rung.runtime}, {trial.rung.name}"
+            logits = predict(Classifier.load(path, threads).logits, validation, title)
+        except Exception as error:
+            trial.verdict = f"not built: {_first_line(error)}"
+            continue
+        _judge(trial, logits, metadata, validation, reference, decide, limits)
+        console.print(f"{title}: {trial.verdict} ({time.perf_counter() - started:.0f} s)", highlight=False)
+        trial.bytes = size(path)
+        if trial.passes and not limits.every_rung:
+            break
+    return trials
+
+
+def _judge(
+    trial: Trial,
+    logits: np.ndarray,
+    metadata: ModelMetadata,
+    validation: FaceSplit,
+    reference: Reference,
+    decide: Decide,
+    limits: Limits,
+) -> None:
+    if not np.isfinite(logits).all():
+        trial.verdict = "its logits are not finite"
+        return
+    trial.decision = decide(logits, validation.labels)
+    names = metadata.class_names
+    metrics = compute_metrics(logits, validation.labels, names, trial.decision.calibration)
+    trial.validation = {name: metrics[name] for name in ("accuracy", "macro_f1", "ece", "nll")}
+    predicted = trial.decision.calibration.log_probabilities(logits).argmax(1)
+    before = reference.calibration.log_probabilities(reference.logits).argmax(1)
+    key = f"{metadata.run_key} {trial.rung.runtime} {trial.rung.name}"
+    trial.drops = drops(before, predicted, validation, len(names), key)
+    trial.verdict = judge(trial.drops, metrics["ece"], reference.metrics["ece"], limits)
+
+
+def recalibrated(metadata: ModelMetadata, decision: Decision) -> ModelMetadata:
+    """`metadata` with what was decided on a rung's own logits."""
+    return replace(metadata, calibration=decision.calibration.to_dict(), abstain_below=decision.abstain_below)
+
+
+def time_files(files: dict[int, Classifier], face: np.ndarray, rounds: int, iterations: int) -> dict[int, float]:
+    """Median milliseconds of each file on one face (uint8 1×H×W×C), in rounds A B C A B C."""
+    face = np.ascontiguousarray(face)
+    medians: dict[int, list[float]] = {i: [] for i in files}
+    for _ in range(rounds):
+        for i, classifier in files.items():
+            calls = []
+            for repeat in range(iterations + 3):
+                started = time.perf_counter()
+                classifier.probabilities(face)
+                if repeat >= 3:  # caches are warm
+                    calls.append(time.perf_counter() - started)
+            medians[i].append(1e3 * float(np.median(calls)))
+    return {i: float(np.median(values)) for i, values in medians.items()}
+
+
+def size(path: Path) -> int:
+    """Bytes of a model file, of OpenVINO's two together."""
+    weights = path.with_suffix(".bin")
+    return path.stat().st_size + (weights.stat().st_size if path.suffix == ".xml" else 0)
+
+
+def show(trials: Sequence[Trial], chosen: Trial | None, limits: Limits) -> None:
+    """Print the ladder."""
+    caption = (
+        "batch 1, one thread; × FP32: against the fastest FP32 file of the trained network in the same runtime; "
+        f"drops in points on validation [95 % paired interval], {limits.max_drop} allowed"
+    )
+    table = Table(title="The ladder", caption=caption, box=SIMPLE)
+    table.add_column("runtime", no_wrap=True)
+    table.add_column("rung")
+    for name in ("KB", "ms", "× FP32", "accuracy", "macro-F1", "ECE"):
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
+    for trial in sorted(trials, key=lambda trial: trial.latency_ms or float("inf")):
+        fallen = [_interval(trial.drops.get(name)) for name in ("accuracy", "macro_f1")]
+        table.add_row(
+            trial.rung.runtime,
+            trial.rung.name,
+            "" if trial.bytes is None else f"{trial.bytes / 1000:.0f}",
+            _number(trial.latency_ms, 2),
+            _number(trial.speedup, 2),
+            *fallen,
+            _number(trial.validation.get("ece"), 3),
+            "[bold]chosen[/bold]" if trial is chosen else "" if trial.rung.precision == "fp32" else trial.verdict,
+        )
+    Console().print(table)
+
+
+def _interval(drop: Drop | None) -> str:
+    return "" if drop is None else f"{drop.points:+.1f} \\[{drop.low:+.1f}, {drop.high:+.1f}]"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,144 @@
+"""From the search's winner to files that ship: built, calibrated, proven on validation, compared once on test."""
+
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from fer_lab.data.dataset import FaceData, FaceSplit
+from fer_lab.deploy.judge import Reference, Trial, choose, drops, fastest_float
+from fer_lab.deploy.ladder import TRAINED, Rung, Workshop, rungs
+from fer_lab.deploy.metadata import ModelMetadata
+from fer_lab.deploy.parity import parity
+from fer_lab.deploy.runtimes import Classifier
+from fer_lab.deploy.search import recalibrated, search, show, size
+from fer_lab.errors import FerLabError
+from fer_lab.evaluation.calibration import Calibration
+from fer_lab.evaluation.decision import decide
+from fer_lab.evaluation.metrics import compute_metrics
+from fer_lab.evaluation.predict import predict
+from fer_lab.evaluation.run import LoadedRun
+from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
+from fer_lab.results.record import write_json
+from fer_lab.schema import build
+
+SHOWN = ("accuracy", "macro_f1", "ece", "nll")
+FLOAT, INT8 = Rung("fp32, folded", "onnxruntime", "fp32"), Rung("int8", "onnxruntime", "int8")
+KEYS = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "tflite"}
+
+
+def prove(path: Path, precision: str, validation: FaceSplit, faces: np.ndarray, expected: np.ndarray) -> dict[str, Any]:
+    """The entry of export.json: what the file is, how it agrees with torch, how good it is on validation.
+
+    faces, expected: raw faces uint8 N×H×W×C and the network's probabilities of them, float N×K.
+    """
+    classifier = Classifier.load(path, threads=torch.get_num_threads())
+    logits = predict(classifier.logits, validation, f"validation, {path.name}")
+    calibration = Calibration.from_dict(classifier.metadata.calibration)
+    metrics = compute_metrics(logits, validation.labels, classifier.class_names, calibration)
+    return {
+        "file": path.name,
+        "runtime": classifier.runtime,
+        "precision": precision,
+        "bytes": size(path),
+        "sha256": file_hash(path),
+        "parity": parity(expected, classifier.probabilities(faces)),
+        "validation": {name: metrics[name] for name in SHOWN},
+        "calibration": calibration.to_dict(),
+        "rung": None,
+    }
+
+
+def find_int8(
+    cfg: DictConfig,
+    run: LoadedRun,
+    workshop: Workshop,
+    metadata: ModelMetadata,
+    data: FaceData,
+    fp32: Path,
+    folder: Path,
+) -> dict[str, Any]:
+    """Search (`fer_lab.deploy.search`), and write the winner, or the fastest float file where nothing passes.
+
+    Args:
+        fp32: the exported ONNX file, what drops are against. folder: for what ships.
+
+    Returns:
+        files: name of the entry -> (path, precision, more of the entry); ladder: of every rung; test: the winner's
+        drop on the test split, which is opened once, or None; chosen: the winner's rung, or None.
+
+    Raises:
+        FerLabError: another target than int8, or quantization=none.
+    """
+    if cfg.target != "int8":
+        raise FerLabError(f"target={cfg.target} is unknown: give target=int8, or leave it out")
+    if workshop.quantizer is None:
+        raise FerLabError("target=int8 needs a quantisation to start from: choose another than quantization=none")
+    limits, threads = build(cfg.export.limits), torch.get_num_threads()
+    validation = data.split("validation")
+    logits = predict(Classifier.load(fp32, threads).logits, validation, "validation, FP32")
+    metrics = compute_metrics(logits, validation.labels, run.class_names, run.calibration)
+    reference = Reference(logits, run.calibration, metrics)
+    ladder = rungs(run.network, list(cfg.export.runtimes), cfg.export.rungs)
+    with TemporaryDirectory() as drafts:
+        trials = search(
+            workshop,
+            ladder,
+            metadata,
+            validation,
+            reference,
+            lambda logits, labels: decide(run.cfg, logits, labels),
+            limits,
+            Path(drafts),
+            threads,
+            **cfg.export.timing,
+        )
+    chosen = choose(trials)
+    show(trials, chosen, limits)
+    files, test = {}, None
+    if chosen is None:
+        print("No INT8 file is both faster than FP32 and as good: the fastest float file ships.")
+        best = fastest_float(trials)
+        if best is not None and best.rung.runtime != "onnxruntime":
+            path = workshop.write(best.rung, metadata, folder / "model", draft=False)
+            files[f"{KEYS[best.rung.runtime]}_fp32"] = (path, "fp32", {"rung": best.rung.name})
+    else:
+        assert chosen.decision is not None
+        own = recalibrated(metadata, chosen.decision)
+        path = workshop.write(chosen.rung, own, folder / "model_int8", draft=False)
+        test = drop_on_test(data, run, fp32, path, chosen, threads)
+        more = {"rung": f"{chosen.rung.runtime}, {chosen.rung.name}", "latency_ms": chosen.latency_ms}
+        more |= {"speedup": chosen.speedup, "distillation": workshop.distilled.get(chosen.rung.network)}
+        more |= {"network": chosen.rung.network} if chosen.rung.network != TRAINED else {}
+        files[f"{KEYS[chosen.rung.runtime]}_int8"] = (path, "int8", more)
+    return {
+        "files": files,
+        "ladder": [trial.entry() | {"chosen": trial is chosen} for trial in trials],
+        "test": test,
+        "chosen": None if chosen is None else f"{chosen.rung.runtime}, {chosen.rung.name}",
+    }
+
+
+def drop_on_test(data: FaceData, run: LoadedRun, fp32: Path, int8: Path, chosen: Trial, threads: int) -> dict[str, Any]:
+    """What the winner loses on the test split against FP32: opened once, after everything was chosen, and counted.
+
+    Prints the drops with their intervals and returns them, in points, with both files' scores.
+    """
+    assert chosen.decision is not None
+    frozen = Frozen({fp32: file_hash(fp32), int8: file_hash(int8)}, chosen.decision.calibration, chosen.decision.chosen)
+    split = open_test_split(data, frozen, "export target=int8", run.record["test_openings"])
+    write_json(run.folder / "record.json", run.record)
+    answers, scores = [], {}
+    for name, path, calibration in (("fp32", fp32, run.calibration), ("int8", int8, chosen.decision.calibration)):
+        logits = predict(Classifier.load(path, threads).logits, split, f"test, {path.name}")
+        answers.append(calibration.log_probabilities(logits).argmax(1))
+        metrics = compute_metrics(logits, split.labels, run.class_names, calibration)
+        scores[name] = {score: metrics[score] for score in SHOWN}
+    found = drops(answers[0], answers[1], split, len(run.class_names), run.record["key"])
+    for name, drop in found.items():
+        print(f"test: {name} drops by {drop.points:.2f} points, 95 % interval {drop.low:.2f} to {drop.high:.2f}")
+    return {**scores, "drops": {name: asdict(drop) for name, drop in found.items()}}

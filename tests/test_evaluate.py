@@ -81,13 +81,16 @@ def test_robustness_does_not_open_the_test_split_for_a_file_that_changed(run: Pa
 
 def test_another_source_is_scored_on_shared_classes_and_kept_apart(run: Path, cache_dir: Path) -> None:
     before = (run / "export" / "export.json").read_text()
-    other = ["data=synthetic", "data.samples=200", "data.source_seed=1", f"paths.cache={cache_dir}"]
+    raters = "data._target_=tests.data.voting.VotingSource"
+    other = ["data=synthetic", raters, "data.samples=200", "data.source_seed=1", f"paths.cache={cache_dir}"]
     found = evaluate(compose("evaluate", [f"run={run}", f"model={run}/model.safetensors", *other]))
-    assert found["folder"].name.startswith("clean__synthetic-")
+    assert found["folder"].name.startswith("clean__voting-")
     result = json.loads((found["folder"] / "model.safetensors.json").read_text())
     assert result["n"] == result["data"]["n"] > 0
-    assert "7 classes shared with synthetic" in result["note"]
-    assert openings(run)[-1] == "evaluate model.safetensors data=synthetic"
+    assert not [key for key in result if key.endswith("_uncalibrated")]  # calibration comes before classes are left out
+    assert "7 classes shared with voting" in result["note"]
+    assert result["votes"]["n"] == result["n"]
+    assert openings(run)[-1] == "evaluate model.safetensors data=voting"
     assert (run / "export" / "export.json").read_text() == before
 
 
@@ -124,6 +127,8 @@ def test_explanations_look_at_validation_faces_only(run: Path) -> None:
     assert all(0 <= value <= 1 for row in errors[0]["map_predicted"] for value in row)
     assert len(list((found["folder"] / "tiles").glob("*.png"))) == 3  # drawn faces
     assert openings(run) == before
+    with pytest.raises(FerLabError, match="has no gradients, which suite=explain needs"):
+        evaluate(compose("evaluate", [f"run={run}", "suite=explain", f"model={run}/export/model.onnx"]))
 
 
 def test_every_row_of_a_table_relative_to_its_baseline(exported_run: Path, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from captum.attr import LayerGradCam
 
+from fer_lab.errors import FerLabError
 from fer_lab.evaluation.predict import predict
 from fer_lab.evaluation.suites import Model, Trial
 from fer_lab.models.network import Network
-from fer_lab.results.examples import DRAWN
+from fer_lab.results.examples import drawn
 from fer_lab.results.explain_tiles import save_tiles
 from fer_lab.results.suite_tables import write_rows
 
@@ -37,6 +38,9 @@ class Explain:
         self.errors, self.faces = errors, faces
 
     def __call__(self, trial: Trial) -> dict[str, dict[str, Any]]:
+        """Raises FerLabError where only an exported file is asked."""
+        if all(model.path != trial.run.weights for model in trial.models):
+            raise FerLabError(f"{trial.models[0].path} has no gradients, which suite=explain needs; leave model= out.")
         found = {}
         for model in trial.models:
             if model.path != trial.run.weights:
@@ -59,7 +63,7 @@ class Explain:
                     for n, i in enumerate(wrong["index"])
                 ],
             }
-            if self.faces or trial.data["name"] == DRAWN:
+            if self.faces or drawn(trial.data):
                 save_tiles(trial.folder / "tiles", found[model.name]["errors"], faces)
         return found
 
@@ -74,7 +78,7 @@ class Explain:
 def confident_errors(trial: Trial, model: Model, most: int) -> dict[str, np.ndarray]:
     """The wrongly named faces of the trial of which the network was surest: index, true, predicted (int64 M) and
     confidence (float64 M), the surest first. Of pixel-identical faces only one is taken."""
-    answers = trial.answers(model, predict(model.logits, trial.split, f"{model.name}"))
+    answers = trial.answers(model, predict(model.logits, trial.split, f"Validation, {model.name}"))
     predicted, confidence = answers.argmax(1), np.exp(answers.max(1))
     order = np.argsort(-confidence, kind="stable")
     order = order[predicted[order] != trial.split.labels[order]]

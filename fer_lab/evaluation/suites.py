@@ -56,7 +56,7 @@ class Trial:
         run: whose files they are; models: those files; split: the faces, as the files take them.
         class_names: the classes of `split.labels`, and of all answers.
         shared: how another source's faces were reduced to the shared classes; None for the run's own data.
-        data: name and manifest hash of the source; folder: where the suite's results go.
+        data: name, manifest hash and licence of the source; folder: where the suite's results go.
     """
 
     run: LoadedRun
@@ -74,10 +74,13 @@ class Trial:
         return self.shared.logits(model.calibration.probabilities(logits))
 
     def metrics(self, model: Model, logits: np.ndarray) -> dict[str, Any]:
-        """`compute_metrics` of a file's logits, float N×K, on the trial's faces."""
+        """`compute_metrics` of a file's logits, float N×K, on the trial's faces; over shared classes without the scores
+        before calibration, which comes first there."""
+        labels, votes = self.split.labels, self.split.votes
         if self.shared is None:
-            return compute_metrics(logits, self.split.labels, self.class_names, model.calibration, self.split.votes)
-        return self.scored(self.answers(model, logits), self.split.labels)
+            return compute_metrics(logits, labels, self.class_names, model.calibration, votes)
+        scores = compute_metrics(self.answers(model, logits), labels, self.class_names, 1.0, votes)
+        return {key: value for key, value in scores.items() if not key.endswith("_uncalibrated")}
 
     def scored(self, answers: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         """`compute_metrics` of some faces' answers, float64 M×S, and labels, int64 M."""
@@ -226,7 +229,7 @@ def open_trial(run: LoadedRun, models: Sequence[Model], data: FaceData, suite: S
         split=shared.split if shared else split,
         class_names=shared.class_names if shared else run.class_names,
         shared=shared,
-        data={"name": data.meta["name"], "hash": data.meta["hash"]},
+        data={key: data.meta[key] for key in ("name", "hash", "licence")},
         folder=run.folder / "evaluation" / f"{suite.name}{where}",
     )
 

@@ -7,25 +7,31 @@ below the outputs folder. The test split stays shut: its examples would be a loo
 import base64
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from fer_lab.data.sources import SyntheticSource
 from fer_lab.results.rows import Row, Run
 
 #: Faces shown a pair.
 MOST = 6
-#: Name of the data source whose faces are drawn.
-DRAWN = "synthetic"
 
 Pair = tuple[str, str]
 
 
 def shown(run: Run, wanted: bool | None) -> bool:
     """Whether a run's faces may be shown: as asked, and drawn ones where nothing was."""
-    return wanted if wanted is not None else run.record["data"]["name"] == DRAWN
+    return wanted if wanted is not None else drawn(run.record["data"])
+
+
+def drawn(data: Mapping[str, Any]) -> bool:
+    """Whether data, as a record describes them, are drawn; a name alone can be given to a folder of photographs."""
+    return (data["name"], data.get("licence")) == (SyntheticSource.name, SyntheticSource.licence)
 
 
 def confused_faces(row: Row, pairs: list[Pair], cache: Path) -> dict[Pair, list[str]]:

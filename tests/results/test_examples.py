@@ -16,9 +16,9 @@ from fer_lab.schema import compose
 def decoded(tmp_path, run_factory, gather):
     """`decoded("synthetic")` gives a one-row table whose validation faces are in the cache."""
 
-    def make(name):
+    def make(name, **changes):
         record = run_factory("demo_a", 0, recall=0.5, predictions=True)
-        record["data"]["name"] = name
+        record["data"] |= {"name": name, **changes}
         run = tmp_path / "demo_a" / "seed0"
         (run / "record.json").write_text(json.dumps(record))
         folder = tmp_path / "cache" / "faces-0123"
@@ -55,6 +55,11 @@ def test_the_faces_are_of_the_pair(decoded, tmp_path):
 def test_people_are_shown_only_on_request(decoded, tmp_path, name, wanted, shown):
     path = write_report(decoded(name), tmp_path / "report.html", tmp_path / "cache", wanted)
     assert (faces_in(path) > 0) is shown
+
+
+def test_photographs_that_are_named_like_drawn_faces_stay_hidden(decoded, tmp_path):
+    results = decoded("synthetic", licence="taken with consent")
+    assert faces_in(write_report(results, tmp_path / "report.html", tmp_path / "cache")) == 0
 
 
 def test_people_never_leave_the_outputs_folder(decoded, tmp_path):

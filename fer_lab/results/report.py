@@ -28,6 +28,16 @@ from fer_lab.results.words import caption, summary, unique
 _TEMPLATES = Path(__file__).parent / "templates"
 #: Confused pairs listed a row.
 _PAIRS = 5
+#: Scores of probabilities named under a reliability diagram: split below the shown one, key, words.
+_CALIBRATION = (
+    ("", "adaptive_ece", "adaptive ECE"),
+    ("", "classwise_ece", "classwise ECE"),
+    ("", "mce", "largest gap of a bin (MCE)"),
+    ("", "brier", "Brier"),
+    (".votes", "kl", "against the raters’ votes: KL divergence"),
+    (".votes", "total_variation", "total variation"),
+    (".votes", "ece", "ECE"),
+)
 #: From more rows than this on, all cards but some are folded away.
 _MOST_CARDS, _SHOWN_CARDS = 7, 3
 
@@ -180,7 +190,16 @@ def _reliability(row: Row) -> dict[str, Any]:
     fitted = [f"{one['temperature']:.2f}" for one in calibrations if one.get("temperature") is not None]
     method = next((one["method"] for one in calibrations if "method" in one), "none")
     svg = to_svg(figure, f"Reliability of {row.name} on the {split} split before and after calibration")
-    return {"row": row, "split": split, "svg": Markup(svg), "temperatures": fitted, "method": method}
+    known = ((words, spread(row.values(split + below, key))) for below, key, words in _CALIBRATION)
+    scores = [f"{words} {value.text()}" for words, value in known if value]
+    return {
+        "row": row,
+        "split": split,
+        "svg": Markup(svg),
+        "temperatures": fitted,
+        "method": method,
+        "scores": ", ".join(scores),
+    }
 
 
 def _merge_bins(parts: Sequence[dict[str, list]]) -> dict[str, Sequence[float | None]]:

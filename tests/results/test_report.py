@@ -83,7 +83,7 @@ def test_every_section_and_run_is_there(demo, page):
     assert "Loss <became> NaN & stopped." in text
     assert "taken for" in text
     assert "5(1)(f)" in text
-    assert "rights reserved" in text
+    assert "generated, public domain" in text
 
 
 def test_cells_link_to_their_runs(demo, page):
@@ -130,6 +130,15 @@ def test_a_derived_row_has_no_epochs_and_its_smoothing_is_shown(run_factory, gat
     text = " ".join("".join(shown.text).split())
     for part in ("Over time", "ema, α 0.3, 600 s, 10 frames/s", "31.0 → 4.0", "on demo_a", "surrogate"):
         assert part in text, part
+
+
+def test_scores_of_probabilities_stand_under_the_reliability_diagram(run_factory, gather, page, tmp_path):
+    record = run_factory("demo_a", 0)
+    record["metrics"]["test"] |= {"brier": 0.4321, "mce": 0.25, "votes": {"n": 9, "kl": 0.125, "ece": None}}
+    (tmp_path / "demo_a" / "seed0" / "record.json").write_text(json.dumps(record))
+    text = " ".join("".join(page(gather(["demo_a"], [0])).text).split())
+    said = "largest gap of a bin (MCE) 0.250, Brier 0.432, against the raters’ votes: KL divergence 0.125."
+    assert f"After calibration: {said}" in text
 
 
 def test_cards_of_many_rows_are_folded(run_factory, gather, page):

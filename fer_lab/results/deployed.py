@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fer_lab.results.rows import Results, Row, Run
@@ -10,7 +10,10 @@ from fer_lab.results.rows import Results, Row, Run
 
 @dataclass(frozen=True)
 class Deployed:
-    """One exported file (or eager torch) of one run: what it is, how good and how fast. Absent values are None."""
+    """One exported file (or torch) of one run: what it is, how good and how fast. Absent values are None.
+
+    `about` is its entry of export.json; `which` tells files of one runtime and precision apart, empty for the first.
+    """
 
     run: Run
     runtime: str
@@ -19,11 +22,13 @@ class Deployed:
     parity: dict[str, float]
     validation: dict[str, float]
     timing: dict[str, Any]
+    about: dict[str, Any] = field(default_factory=dict)
+    which: str = ""
 
     @property
     def label(self) -> str:
         """`onnxruntime int8`."""
-        return f"{self.runtime} {self.precision}"
+        return f"{self.runtime} {self.precision}{' ' if self.which else ''}{self.which}"
 
 
 @dataclass(frozen=True)
@@ -60,21 +65,38 @@ def deployed(results: Results) -> list[Deployed]:
     """
     found = []
     for run in results.completed:
-        timings = {(e["runtime"], e["precision"]): e for e in run.benchmark.get("entries", []) if e["batch"] == 1}
-        files = {(f["runtime"], f["precision"]): f for f in run.export.get("files", {}).values()}
-        for runtime, precision in sorted({*timings, *files}, key=lambda pair: (pair[0] != "torch", pair)):
-            file, timing = files.get((runtime, precision), {}), timings.get((runtime, precision), {})
-            own = run.record["metrics"]["validation"] if (runtime, precision) == ("torch", "fp32") else {}
+        files: dict[str, dict[str, Any]] = run.export.get("files", {})
+        timings = {_name(e, files): e for e in run.benchmark.get("entries", []) if e["batch"] == 1}
+        kinds = {name: _kind(files.get(name) or timings[name]) for name in {**timings, **files}}
+        seen: set[tuple[str, str]] = set()
+        for name, kind in sorted(kinds.items(), key=lambda item: (not item[1][0].startswith("torch"), item[1])):
+            file, timing = files.get(name, {}), timings.get(name, {})
+            own = run.record["metrics"]["validation"] if kind[0].startswith("torch") else {}
             size = file.get("bytes") or timing.get("bytes")
             parity, validation = file.get("parity") or {}, file.get("validation") or own
-            found.append(Deployed(run, runtime, precision, size, parity, validation, timing))
+            which = str(file.get("rung") or name) if kind in seen else ""
+            seen.add(kind)
+            found.append(Deployed(run, *kind, size, parity, validation, timing, file, which))
     return found
+
+
+def _kind(entry: dict[str, Any]) -> tuple[str, str]:
+    return entry["runtime"], entry["precision"]
+
+
+def _name(entry: dict[str, Any], files: dict[str, dict[str, Any]]) -> str:
+    """A benchmark entry's name in export.json; earlier benchmarks say runtime and precision only."""
+    if "name" in entry:
+        return entry["name"]
+    return next((name for name, file in files.items() if _kind(file) == _kind(entry)), " ".join(_kind(entry)))
 
 
 def fastest_export(results: Results, row: Row) -> Deployed | None:
     """The benchmarked export of a row with the lowest median latency."""
     timed = [
-        entry for entry in deployed(results) if entry.run in row.runs and entry.timing and entry.runtime != "torch"
+        entry
+        for entry in deployed(results)
+        if entry.run in row.runs and entry.timing and not entry.runtime.startswith("torch")
     ]
     return min(timed, key=lambda entry: entry.timing["latency_ms_median"], default=None)
 

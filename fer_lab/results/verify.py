@@ -17,8 +17,8 @@ _ROUNDING = 1e-6
 
 
 def kept_tables(experiments: Path) -> list[Path]:
-    """Folders `<paper>/<table>` of kept tables, sorted."""
-    return sorted(path.parent for path in experiments.glob("*/*/table.yaml"))
+    """Folders `<paper>/<table>`, or `<table>` of no paper, of kept tables, sorted."""
+    return sorted(path.parent for depth in ("*", "*/*") for path in experiments.glob(f"{depth}/table.yaml"))
 
 
 def problems(folder: Path) -> list[str]:

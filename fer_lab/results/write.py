@@ -11,6 +11,7 @@ from rich.table import Table
 from fer_lab.results.aggregate import columns, lines
 from fer_lab.results.column_kinds import Gain, Metric
 from fer_lab.results.columns import SCORES, csv_columns, pretraining
+from fer_lab.results.deploy_table import deploy_texts
 from fer_lab.results.deployed import deployed
 from fer_lab.results.deviation import NOT_A_REPRODUCTION, deviation
 from fer_lab.results.rows import Results
@@ -24,13 +25,15 @@ _WIDE = 180
 
 
 def write_tables(results: Results, folder: Path) -> list[Path]:
-    """Write results.csv, timings.csv, table.md and table.tex into `folder` and return their paths."""
+    """Write results.csv, timings.csv, table.md and table.tex, and deploy.csv and deploy.md where runs were benchmarked,
+    into `folder` and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "results.csv": results_csv(results),
         "timings.csv": timings_csv(results),
         "table.md": markdown(results),
         "table.tex": latex(results),
+        **deploy_texts(results),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")

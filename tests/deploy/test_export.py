@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fer_lab.benchmark import benchmark
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.test_split import file_hash
@@ -45,25 +44,6 @@ def test_files_know_the_run_and_int8_has_a_temperature_of_its_own(run: Path) -> 
     assert fp32.metadata.temperature == record["calibration"]["temperature"]
     assert int8.metadata.temperature == entry["calibration"]["temperature"] != fp32.metadata.temperature
     assert fp32.metadata.experiment == "tiny"
-
-
-def test_benchmark_times_torch_onnx_and_int8(run: Path) -> None:
-    quick = ["benchmark.rounds=2", "benchmark.warmup=1", "benchmark.iterations=5"]
-    benchmark(compose("benchmark", [f"run={run}", *quick]))
-    written = json.loads((run / "benchmark.json").read_text())
-    kinds = [(entry["runtime"], entry["precision"]) for entry in written["entries"]]
-    assert kinds == [("torch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")]
-    for entry in written["entries"]:
-        assert entry["bytes"] == (run / entry["file"]).stat().st_size
-        assert (entry["threads"], entry["batch"], entry["rounds"]) == (1, 1, 2)
-        assert 0 < entry["latency_ms_median"] <= entry["latency_ms_p95"]
-    assert written["hardware"]["cores"] >= 1
-
-
-def test_benchmark_asks_for_an_export_first(tiny_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_run, tmp_path / "seed0", ignore=shutil.ignore_patterns("export"))
-    with pytest.raises(FerLabError, match=r"was not exported: run `python -m fer_lab\.export"):
-        benchmark(compose("benchmark", [f"run={tmp_path / 'seed0'}"]))
 
 
 def test_export_refuses_other_data_than_the_run_s(tiny_run: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from fer_lab.errors import FerLabError
 from fer_lab.results.collect import read_json
 from fer_lab.results.publish import read_table
 from fer_lab.results.spread import spread
+from fer_lab.results.verify import kept_tables
 from fer_lab.schema import deciding_part, difference
 
 _SCORE = "test_macro_f1"
@@ -42,9 +43,10 @@ def find_table(name: str, experiments: Path) -> Path:
     Raises:
         FerLabError: there is none, or there are several.
     """
-    found = sorted(path.parent for path in experiments.glob(f"*/{name}/table.yaml"))
+    tables = kept_tables(experiments)
+    found = [folder for folder in tables if folder.name == name]
     if len(found) != 1:
-        kept = ", ".join(sorted(path.parent.name for path in experiments.glob("*/*/table.yaml"))) or "none"
+        kept = ", ".join(sorted(folder.name for folder in tables)) or "none"
         many = f"stands in {', '.join(map(str, found))}" if found else "does not exist"
         raise FerLabError(f"Table '{name}' {many} under {experiments}; kept tables: {kept}.")
     return found[0]

@@ -94,6 +94,8 @@ def test_main_trains_and_its_exit_code_says_whether_all_rows_hold(kept, tmp_path
 def test_unknown_tables_and_rows_are_one_sentence(kept, tmp_path):
     with pytest.raises(FerLabError, match=r"'size' does not exist under .*; kept tables: demo"):
         reproduce.find_table("size", kept.parent.parent)
+    assert reproduce.find_table("demo", kept.parent.parent) == kept
+    assert reproduce.find_table("demo", kept.parent) == kept, "a table of no paper"
     with pytest.raises(FerLabError, match="no row 'demo_x'; its rows: demo_a, demo_b, demo_c"):
         reproduce.command(kept, ["demo_x"], [], tmp_path)
     with pytest.raises(FerLabError, match="no record of 'demo_c'"):

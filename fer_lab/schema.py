@@ -36,19 +36,21 @@ CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 #: Keys that cannot change a run's result: where things are, how they are shown, what happens after training.
 VOLATILE = (
     "name", "variant", "run", "model", "rerun", "report", "source", "sink", "store", "demo", "lsi", "indicators",
-    "sweep_keys", "paths", "table", "logger", "quantization", "target", "export", "benchmark", "live", "privacy", "dashboard", "data.path",
-    "data.split_file", "data.exclude", "data.votes", "data.manifest", "data.detector_file", "backbone.weights_dir",
-    "cache.max_gb", "cache.stages", "paper", "publish", "verify", "dry", "skip", "patient", "suite", "preview",
-    "label_noise", "thumbnails", "plots", "trainer.num_threads", "trainer.num_workers", "trainer.progress",
-    "trainer.compile",
+    "sweep_keys", "paths", "table", "logger", "quantization", "target", "export", "benchmark", "live", "privacy",
+    "dashboard", "data.path", "data.split_file", "data.exclude", "data.votes", "data.manifest", "data.detector_file",
+    "backbone.weights_dir", "cache.max_gb", "cache.stages", "paper", "publish", "verify", "dry", "skip", "patient",
+    "suite", "preview", "label_noise", "thumbnails", "plots", "trainer.num_threads", "trainer.num_workers",
+    "trainer.progress", "trainer.compile",
 )  # fmt: skip
 
 #: Keys that came after the first records were kept, each with the value that leaves everything as it was before: at
 #: that value a key is no part of what decides, so that runs made without it stay what their rows ask for.
 NEUTRAL: dict[str, Any] = {
+    "augment.rare_steps": None,
     "augment.rarity": 0.0,
     "data.dedup": "none",
     "data.fold": 0,
+    "data.folds": None,
     "data.group_by": ["group", "near", "subject"],  # the data's manifest says how a new split came out
     "illumination": {"_target_": "fer_lab.models.illumination.no_normalisation"},
     "mix": {"_target_": "fer_lab.data.mix.no_mix"},

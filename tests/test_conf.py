@@ -1,5 +1,7 @@
 """Every config composes, binds and opens with the command that uses it; a new file is tested without an edit here."""
 
+import json
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -63,10 +65,13 @@ def test_the_hash_sees_what_decides_a_result_and_nothing_else() -> None:
 
 
 def test_keys_that_came_later_leave_kept_runs_what_their_rows_ask_for() -> None:
-    kept = OmegaConf.load(KEPT / "records/ablation_finetune/seed0/config.yaml")
+    run = KEPT / "records/ablation_finetune/seed0"
+    kept, record = OmegaConf.load(run / "config.yaml"), json.loads((run / "record.json").read_text())
     said = OmegaConf.load(KEPT / "table.yaml").overrides
     row = ["sweep=ablation", "experiment=ablation_finetune", "data.path=."]
-    assert difference(deciding_part(kept), deciding_part(compose("train", [*row, *said]))) == []
+    now = compose("train", [*row, *said])
+    assert difference(deciding_part(kept), deciding_part(now)) == []
+    assert config_hash(now) == record["config_hash"]
     changed = deciding_part(compose("train", [*row, *said, "augment.rarity=1", "data.dedup=train", "mix=mixup"]))
     assert {"augment.rarity: None -> 1", "data.dedup: None -> train"} <= set(difference(deciding_part(kept), changed))
 

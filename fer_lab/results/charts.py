@@ -17,7 +17,7 @@ from fer_lab.results.spread import Spread
 
 #: More rows than colours: bars give way to a heat map.
 MOST_BARS = len(PALETTE)
-_MARKERS = "osD^vP*X"
+_MARKERS = "osD^vP*X<>phd8H"
 #: Accuracy axis at least this long, so that hairline differences look like what they are.
 _LEAST_SPAN = 0.05
 _DOTTED, _DASHED = (0, (2, 3)), (0, (4, 3))
@@ -175,9 +175,22 @@ def latency_figure(points: Sequence[SpeedPoint], row_numbers: dict[str, int]) ->
         points: at least one.
         row_numbers: row name to its number in the table, from 1; written beside points of the front.
     """
+    costs = [point.latency_ms for point in points]
+    return _tradeoff(points, costs, row_numbers, "latency a face, ms (median, one thread)")
+
+
+@styled
+def size_figure(points: Sequence[SpeedPoint], row_numbers: dict[str, int]) -> Figure:
+    """The same against the file's size; every point has one."""
+    return _tradeoff(points, [point.size_mb or 0.0 for point in points], row_numbers, "file, MB")
+
+
+def _tradeoff(
+    points: Sequence[SpeedPoint], costs: Sequence[float], row_numbers: dict[str, int], cost_label: str
+) -> Figure:
     figure, (axes,) = new_figure(4.2, 3.5)
     labels = list(dict.fromkeys(point.label for point in points))
-    where = [(point.latency_ms, point.accuracy) for point in points]
+    where = [(cost, point.accuracy) for cost, point in zip(costs, points, strict=True)]
     front = pareto_front(where)
     steps = np.array([where[i] for i in front])
     axes.step(steps[:, 0], steps[:, 1], where="post", color=MUTED, linewidth=0.9, linestyle=_DASHED, zorder=1)
@@ -187,8 +200,8 @@ def latency_figure(points: Sequence[SpeedPoint], row_numbers: dict[str, int]) ->
     for i in front:
         number = str(row_numbers[points[i].row])
         axes.annotate(number, where[i], (-5, 4), textcoords="offset points", ha="right", size=8, weight="bold")
-    _cost_axis(axes, [latency for latency, _ in where])
-    _accuracy_axes(axes, "latency a face, ms (median, one thread)")
+    _cost_axis(axes, costs)
+    _accuracy_axes(axes, cost_label)
     shapes = [
         Line2D([], [], marker=_MARKERS[i % len(_MARKERS)], linestyle="", color=MUTED, label=label)
         for i, label in enumerate(labels)

@@ -33,12 +33,14 @@ class Deployed:
 
 @dataclass(frozen=True)
 class SpeedPoint:
-    """A row in one runtime and precision, averaged over the seeds benchmarked: ms a face and accuracy (0-1)."""
+    """A row in one runtime and precision, averaged over the seeds benchmarked: ms a face, accuracy (0-1), the file's
+    size in MB (of the first)."""
 
     row: str
     label: str
     latency_ms: float
     accuracy: float
+    size_mb: float | None = None
 
 
 def speed_points(entries: Sequence[Deployed]) -> list[SpeedPoint]:
@@ -53,6 +55,7 @@ def speed_points(entries: Sequence[Deployed]) -> list[SpeedPoint]:
             label,
             math.fsum(entry.timing["latency_ms_median"] for entry in group) / len(group),
             math.fsum(entry.validation["accuracy"] for entry in group) / len(group),
+            group[0].bytes / 1e6 if group[0].bytes else None,
         )
         for (row, label), group in groups.items()
     ]

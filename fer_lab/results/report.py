@@ -15,6 +15,7 @@ from fer_lab.results.aggregate import Line, best_row, headings, lines
 from fer_lab.results.charts import MOST_BARS, latency_figure, learning_figure, stage_ends
 from fer_lab.results.column_kinds import Changes
 from fer_lab.results.columns import METRICS, SIZES, choices
+from fer_lab.results.deploy_section import deploy_section
 from fer_lab.results.deployed import deployed, fastest_export, speed_points
 from fer_lab.results.evaluated import evaluated, evaluated_sections
 from fer_lab.results.examples import confused_faces, shown
@@ -107,6 +108,7 @@ def context(results: Results, cache: Path | None, examples: bool | None) -> dict
         "learning": [part for row in measured if (part := _learning(row))],
         "deployed": deployed(results),
         "latency": _latency(results, numbers),
+        "deploy": deploy_section(results, numbers),
         **sections(results, numbers),
         **asked,
         "evaluated": evaluated_sections(asked),

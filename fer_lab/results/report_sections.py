@@ -10,6 +10,7 @@ from fer_lab.results.charts import class_f1_figure, gain_figure, latency_figure,
 from fer_lab.results.column_kinds import gain_text
 from fer_lab.results.columns import GAINS, SIZES
 from fer_lab.results.comparison import ENOUGH_SEEDS
+from fer_lab.results.deploy_section import size_plot
 from fer_lab.results.deployed import deployed, speed_points
 from fer_lab.results.deviation import deviation
 from fer_lab.results.plots import save_png, to_svg
@@ -52,6 +53,7 @@ def save_table_plots(results: Results, folder: Path) -> dict[str, Path]:
         "gains": _gain_figure(results, numbers),
         "parameters": _parameters_figure(results, numbers),
         "latency": latency_figure(points, numbers) if (points := speed_points(deployed(results))) else None,
+        "size": size_plot(results, numbers),
     }
     return {name: save_png(figure, folder / f"{name}.png") for name, figure in figures.items() if figure}
 

@@ -1,0 +1,44 @@
+"""The report's part on exported files side by side: targets, speed, start, accuracy against size, ladders."""
+
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from fer_lab.results.charts import size_figure
+from fer_lab.results.deploy_lines import deploy_lines, measured, targets
+from fer_lab.results.deploy_table import failed_sentences, ladders, machines, speed_rows, start_rows, target_rows
+from fer_lab.results.deployed import speed_points
+from fer_lab.results.plots import to_svg
+from fer_lab.results.rows import Results
+
+#: Columns that hold words; the others hold numbers.
+WORDS = ("row", "runtime", "precision", "target", "verdict", "file")
+
+
+def deploy_section(results: Results, numbers: dict[str, int]) -> dict[str, Any] | None:
+    """What the template shows; None where no run was benchmarked at several settings.
+
+    Args:
+        results: the table; numbers: row name to its number, from 1.
+    """
+    lines = deploy_lines(results)
+    if not lines:
+        return None
+    figure = size_plot(results, numbers)
+    return {
+        "machines": machines(results),
+        "targets": target_rows(targets(lines)),
+        "speed": speed_rows(lines),
+        "start": start_rows(lines),
+        "failed": failed_sentences(results),
+        "ladders": ladders(results),
+        "size": Markup(to_svg(figure, "Validation accuracy against file size")) if figure else None,
+        "words": WORDS,
+    }
+
+
+def size_plot(results: Results, numbers: dict[str, int]) -> Figure | None:
+    """Accuracy against size; None where no run was benchmarked at several settings."""
+    points = [point for point in speed_points(measured(results)) if point.size_mb]
+    return size_figure(points, numbers) if points else None

@@ -6,7 +6,7 @@ The only file that knows albumentations (2.0.8, the last MIT release).
 import functools
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ class Augmenter:
                 raise FerLabError(f"augment.steps.{name} is refused: {error.__cause__ or error}") from error
         self.compose = A.Compose(transforms)
         self._random, self._generator = random.Random(), np.random.Generator(np.random.PCG64())
-        for transform in (self.compose, *transforms):  # one pair for all: seeding is a sixth of a view's time
+        for transform in _all_of(self.compose):  # one pair for all: seeding is a sixth of a view's time
             transform.py_random, transform.random_generator = self._random, self._generator
 
     def __bool__(self) -> bool:
@@ -140,6 +140,13 @@ class Augmenter:
         state["state"] = {"state": word, "inc": word | 1}  # PCG64: any state, an odd increment
         state["has_uint32"] = 0
         self._generator.bit_generator.state = state
+
+
+def _all_of(transform: Any) -> Iterator[Any]:
+    """A transform and, of a composition such as OneOf, those within it."""
+    yield transform
+    for inner in getattr(transform, "transforms", ()):
+        yield from _all_of(inner)
 
 
 def build_augmenter(augment: Mapping[str, Any], counts: np.ndarray) -> Augmenter:

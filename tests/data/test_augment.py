@@ -95,6 +95,25 @@ def test_refused_steps_say_why(step: str, why: str) -> None:
         Augmenter(steps)
 
 
+def test_steps_within_a_step_are_drawn_from_the_key_too() -> None:
+    either = {
+        "_target_": "albumentations.OneOf",
+        "p": 1.0,
+        "transforms": [
+            {
+                "_target_": "albumentations.Sequential",
+                "transforms": [{"_target_": "albumentations.GaussNoise", "p": 1.0}],
+            },
+            {"_target_": "albumentations.RandomGamma", "p": 1.0},
+        ],
+    }
+    first, second = Augmenter({"either": either}), Augmenter({"either": either})
+    views = [first(FACES[0], f"key {i}") for i in range(8)]
+    for i in reversed(range(8)):
+        np.testing.assert_array_equal(second(FACES[0], f"key {i}"), views[i])
+    assert len({view.tobytes() for view in views}) == 8
+
+
 def test_conditions_and_occluders_cover_what_classroom_draws() -> None:
     for name in augment._CONDITIONS:
         assert Condition(name, (0, 1), 1.0).draw is getattr(classroom, name)

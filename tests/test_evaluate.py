@@ -94,6 +94,17 @@ def test_another_source_is_scored_on_shared_classes_and_kept_apart(run: Path, ca
     assert (run / "export" / "export.json").read_text() == before
 
 
+def test_the_runs_own_training_faces_are_no_test_faces_however_they_are_split_again(run: Path) -> None:
+    record = json.loads((run / "record.json").read_text())
+    again = ["data=synthetic", "data.samples=300", "data.fractions=[0,0,1]"]
+    found = evaluate(compose("evaluate", [f"run={run}", f"model={run}/model.safetensors", *again]))
+    (result,) = found["files"].values()
+    assert result["n"] == record["data"]["faces"]["test"]
+    assert result["accuracy"] == record["metrics"]["test"]["accuracy"]
+    note = json.loads((found["folder"] / "model.safetensors.json").read_text())["note"]
+    assert f"{300 - result['n']} faces left out whose pixels the model was trained or tuned on" in note
+
+
 def test_a_key_of_data_without_its_source_is_refused(run: Path) -> None:
     with pytest.raises(FerLabError, match=r"data.samples says how to read data, but not which; add data="):
         evaluate(compose("evaluate", [f"run={run}", "data.samples=200"]))

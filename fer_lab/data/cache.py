@@ -149,7 +149,7 @@ def _decode(source: Source, path: Path, skipped: Skipped) -> pd.DataFrame:
         table = pa.concat_tables(parts, promote_options="permissive").to_pandas()
     except pa.ArrowException as error:
         raise FerLabError(f"{source.name}: a column has text in some faces and numbers in others ({error}).") from error
-    if table.filter(like=VOTES).isna().any(axis=None):
+    if table.filter(regex=f"^{VOTES}").isna().any(axis=None):
         raise FerLabError(f"{source.name}: some of its faces have votes and some have none; give all of them votes.")
     return table
 
@@ -171,12 +171,12 @@ def _columns(source: Source, rows: list[dict[str, Any]]) -> pa.Table:
 def _row(face: Face, pixels: bytes, class_names: Sequence[str]) -> dict[str, Any]:
     if face.split not in (*SPLITS, ""):
         raise FerLabError(f"{face.where}: the split '{face.split}' is unknown; it must be one of {', '.join(SPLITS)}.")
-    if taken := sorted({*face.columns} & {*_TYPES, "copy_in_train"}):
+    if taken := sorted(name for name in face.columns if name in (*_TYPES, "copy_in_train") or name.startswith(VOTES)):
         raise FerLabError(f"{face.where}: the column '{taken[0]}' is the cache's own; give it another name.")
     row = {
         "sample_id": face.sample_id,
         "label": index_of(face.emotion, class_names),
-        "group": int.from_bytes(hashlib.blake2b(pixels, digest_size=8).digest()),
+        "group": pixel_group(pixels),
         "split": face.split,
         "brightness": np.float32(face.image.mean()),
         **face.columns,
@@ -184,6 +184,11 @@ def _row(face: Face, pixels: bytes, class_names: Sequence[str]) -> dict[str, Any
     if face.votes is not None:
         row |= {f"{VOTES}{name}": vote for name, vote in zip(class_names, face.votes, strict=True)}
     return row
+
+
+def pixel_group(pixels: bytes) -> int:
+    """A number of 64 bits that is equal for equal pixels."""
+    return int.from_bytes(hashlib.blake2b(pixels, digest_size=8).digest())
 
 
 def _near_duplicates(faces: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 A model trained on one source is asked about another one's faces. Faces whose class the model does not know are left
 out; answers for classes that the other source does not have are left out of the model's probabilities, which then add
-up to 1 over the shared classes. So nobody is marked wrong for a class that only one side has.
+up to 1 over the shared classes. So nobody is marked wrong for a class that only one side has. Faces that the model was
+trained or tuned on are left out: the same collection split in another way is another source, too.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fer_lab.data.cache import pixel_group
 from fer_lab.data.dataset import FaceData, FaceSplit
 from fer_lab.data.images import fit
 from fer_lab.errors import FerLabError
@@ -44,7 +46,13 @@ class SharedFaces:
 
 
 def shared_faces(
-    split: FaceSplit, data: FaceData, class_names: Sequence[str], native_size: int, channels: int, crop_margin: float
+    split: FaceSplit,
+    data: FaceData,
+    class_names: Sequence[str],
+    native_size: int,
+    channels: int,
+    crop_margin: float,
+    seen: np.ndarray | None,
 ) -> SharedFaces:
     """Reduce a split of another source to what a model can be scored on.
 
@@ -52,9 +60,10 @@ def shared_faces(
         split: of `data`; the test split comes from `fer_lab.evaluation.test_split.open_test_split` as ever.
         data: the other source.
         class_names, native_size, channels (1 or 3), crop_margin: the model's.
+        seen: uint64, the groups (equal for equal pixels) of the faces it was trained and tuned on; None if unknown.
 
     Raises:
-        FerLabError: fewer than two classes are shared, or the split has no face of them.
+        FerLabError: fewer than two classes are shared, or the split has no face of them that the model has not seen.
     """
     shared = tuple(name for name in class_names if name in data.class_names)
     name = data.meta["name"]
@@ -67,8 +76,17 @@ def shared_faces(
     kept = np.flatnonzero(new_label[split.labels] >= 0)
     if not len(kept):
         raise FerLabError(f"{name} has no face of the shared classes ({', '.join(shared)}) in this split.")
+    foreign, images = len(split) - len(kept), _converted(split.images, kept, native_size, channels)
+    if seen is not None:
+        pixels = (np.ascontiguousarray(images[i]).tobytes() for i in range(len(kept)))
+        known = np.isin(np.fromiter(map(pixel_group, pixels), np.uint64, len(kept)), seen)
+        if known.all():
+            raise FerLabError(f"{name}: the model was trained or tuned on every face of this split; give other faces.")
+        if known.any():
+            kept = kept[~known]
+            images = _converted(split.images, kept, native_size, channels)
     reduced = FaceSplit(
-        images=_converted(split.images, kept, native_size, channels),  # type: ignore[arg-type]
+        images=images,  # type: ignore[arg-type]
         labels=new_label[split.labels[kept]],
         ids=split.ids[kept],
         groups=split.groups[kept],
@@ -76,7 +94,8 @@ def shared_faces(
         columns={key: values[kept] for key, values in split.columns.items()},
     )
     columns = np.array([list(class_names).index(known) for known in shared])
-    sentence = _sentence(data, class_names, shared, len(split) - len(kept), native_size, channels, crop_margin)
+    left_out = None if seen is None else len(split) - foreign - len(kept)
+    sentence = _sentence(data, class_names, shared, foreign, left_out, native_size, channels, crop_margin)
     return SharedFaces(reduced, shared, columns, sentence)
 
 
@@ -128,6 +147,7 @@ def _sentence(
     class_names: Sequence[str],
     shared: Sequence[str],
     dropped: int,
+    seen: int | None,
     size: int,
     channels: int,
     margin: float,
@@ -139,6 +159,10 @@ def _sentence(
         parts.append(f"{dropped} faces of {', '.join(only_data)} left out, which the model does not know")
     if only_model:
         parts.append(f"the model's {', '.join(only_model)} left out, which {data.meta['name']} does not have")
+    if seen is None:
+        parts.append("whether the model was trained on some of these faces is unknown, its own data are not there")
+    elif seen:
+        parts.append(f"{seen} faces left out whose pixels the model was trained or tuned on")
     if (data.size, data.channels) != (size, channels):
         parts.append(
             f"faces converted from {data.size}×{data.size} {_mode(data.channels)} to {size}×{size} {_mode(channels)}"

@@ -221,7 +221,8 @@ def open_trial(run: LoadedRun, models: Sequence[Model], data: FaceData, suite: S
         split = data.split(suite.split)
     own = data.meta["hash"] == run.record["data_hash"]
     channels = 1 if run.channels == "grey" else 3
-    shared = None if own else shared_faces(split, data, run.class_names, run.native_size, channels, run.crop_margin)
+    faces = (run.class_names, run.native_size, channels, run.crop_margin)
+    shared = None if own else shared_faces(split, data, *faces, _seen(run))
     where = "" if own else f"__{data.meta['name']}-{data.meta['hash'][:8]}"
     return Trial(
         run=run,
@@ -232,6 +233,17 @@ def open_trial(run: LoadedRun, models: Sequence[Model], data: FaceData, suite: S
         data={key: data.meta[key] for key in ("name", "hash", "licence")},
         folder=run.folder / "evaluation" / f"{suite.name}{where}",
     )
+
+
+def _seen(run: LoadedRun) -> np.ndarray | None:
+    """Groups (uint64, equal for equal pixels) of the run's training and validation faces; None if these are gone."""
+    try:
+        data = build_data(run.cfg)
+        if data.meta["hash"] == run.record["data_hash"]:
+            return np.concatenate([data.split(name).groups for name in ("train", "validation")])
+    except FerLabError:
+        pass
+    return None
 
 
 def save_results(trial: Trial, suite: Suite, found: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

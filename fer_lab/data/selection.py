@@ -149,7 +149,13 @@ class Selection:
         new = np.ones(len(table), bool) if self.fractions else side < 0
         if new.any():
             groups = self._groups(table, near)
-            side[new] = stratified_fractions(labels[new], groups[new], fractions, self.split_seed)
+            if not new.all():  # a new face goes where its copy or subject is; to held-out faces rather than to training
+                of_group = np.full(groups.max() + 1, -1)
+                np.maximum.at(of_group, groups, side)
+                side = of_group[groups] * new + side * ~new
+            free = side < 0 if not self.fractions else new
+            if free.any():
+                side[free] = stratified_fractions(labels[free], groups[free], fractions, self.split_seed)
         elif lacking := [part for part in (_VALIDATION, _TEST) if part not in side and _TRAIN in side]:
             inside, share = np.flatnonzero(side == _TRAIN), _DEFAULT_FRACTIONS[_VALIDATION]
             groups = self._groups(table, near)[inside]

@@ -32,6 +32,10 @@ def stratified_fractions(labels: np.ndarray, groups: np.ndarray, fractions: Sequ
     counts = [round(fraction * _FOLDS) for fraction in fractions]
     if sum(counts) != _FOLDS or not np.allclose(np.array(counts) / _FOLDS, fractions, atol=1e-6):
         raise FerLabError(f"Split fractions {list(fractions)} must be multiples of 0.05 that add up to 1.")
+    if min(counts) < 0:
+        raise FerLabError(f"Split fractions {list(fractions)} must not be negative.")
+    if _FOLDS in counts:  # nothing to split, however few they are
+        return np.full(len(labels), counts.index(_FOLDS))
     part_of_fold = np.repeat(np.arange(len(fractions)), counts)
     return part_of_fold[stratified_folds(labels, groups, _FOLDS, seed)]
 

@@ -91,6 +91,24 @@ def test_faces_without_a_split_beside_faces_with_one() -> None:
     assert done["method"] == "official, 70/15/15 where there is none"
 
 
+def test_a_face_without_a_split_goes_where_its_copies_near_duplicates_and_subject_are() -> None:
+    table = table_of().assign(subject="")
+    new = np.arange(len(table)) % 3 == 0
+    table["split"] = table["split"].where(~new, "")
+    one = np.flatnonzero(table["split"] == "test")[:2]
+    table.loc[[0, 3], "group"] = table["group"][one].to_numpy()
+    table.loc[[6, one[1]], "subject"] = "s"
+    near = np.arange(len(table))
+    near[9] = one[0]
+    used = Selection().arrange(table, CLASSES, lambda: near)[0]
+    assert used.loc[[0, 3, 6, 9], "split"].tolist() == ["test"] * 4
+    assert used["split"][~new].tolist() == table["split"][~new].tolist()
+    held_out = used[~new & (used["split"] != "train")]
+    gained = used[new & (used["split"] == "train")]
+    assert len(gained) > 50
+    assert not set(gained["group"]) & set(held_out["group"])
+
+
 def test_near_duplicates_are_looked_for_only_where_a_split_is_made() -> None:
     table = table_of(faces=800, split="")
     near = np.arange(800) // 2  # pairs

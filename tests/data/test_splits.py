@@ -29,6 +29,15 @@ def test_single_samples_are_split_exactly_by_class() -> None:
     assert np.bincount(parts[labels == 1]).tolist() == [28, 6, 6]
 
 
+def test_few_faces_that_all_belong_to_one_part_need_no_split() -> None:
+    assert stratified_fractions(np.array([0, 1, 1]), np.arange(3), [0, 0, 1], seed=0).tolist() == [2, 2, 2]
+
+
+def test_negative_shares_are_refused() -> None:
+    with pytest.raises(FerLabError, match="must not be negative"):
+        stratified_fractions(np.arange(60) % 2, np.arange(60), [1.2, -0.1, -0.1], seed=0)
+
+
 def test_few_shared_groups_beside_many_single_samples() -> None:
     """Three shared groups fill no 20 folds by themselves."""
     groups = np.array([*range(300), *[900] * 3, *[901] * 3, *[902] * 3])

@@ -7,13 +7,12 @@ from matplotlib.figure import Figure
 
 from fer_lab.results.charts import size_figure
 from fer_lab.results.deploy_lines import deploy_lines, measured, targets
-from fer_lab.results.deploy_table import failed_sentences, ladders, machines, speed_rows, start_rows, target_rows
+from fer_lab.results.deploy_table import WORDS, failed_sentences, ladders, machines, speed_rows, start_rows, target_rows
 from fer_lab.results.deployed import speed_points
 from fer_lab.results.plots import to_svg
 from fer_lab.results.rows import Results
 
-#: Columns that hold words; the others hold numbers.
-WORDS = ("row", "runtime", "precision", "target", "verdict", "file")
+_FEW = 12  # files whose tables are open from the start
 
 
 def deploy_section(results: Results, numbers: dict[str, int]) -> dict[str, Any] | None:
@@ -35,10 +34,11 @@ def deploy_section(results: Results, numbers: dict[str, int]) -> dict[str, Any] 
         "ladders": ladders(results),
         "size": Markup(to_svg(figure, "Validation accuracy against file size")) if figure else None,
         "words": WORDS,
+        "few": len(lines) <= _FEW,
     }
 
 
 def size_plot(results: Results, numbers: dict[str, int]) -> Figure | None:
     """Accuracy against size; None where no run was benchmarked at several settings."""
-    points = [point for point in speed_points(measured(results)) if point.size_mb]
+    points = speed_points([one for one in measured(results) if one.bytes and one.about])  # torch ships no file
     return size_figure(points, numbers) if points else None

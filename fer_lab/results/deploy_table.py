@@ -8,6 +8,8 @@ from fer_lab.results.deploy_lines import Line, Target, deploy_lines, targets
 from fer_lab.results.rows import Results, Run
 from fer_lab.results.suite_tables import csv_text, pipe_table
 
+#: Columns that hold words; the others hold numbers.
+WORDS = ("row", "runtime", "precision", "target", "verdict", "file", "rung", "name", "why", "reason")
 _ABOUT = (
     "A line a file. Accuracy, macro-F1 and ECE are the validation split's, measured through the file; torch is the "
     "network itself. Times are ms a call with one face and one thread: the median of the rounds' medians [their least "
@@ -36,15 +38,21 @@ def _rounded(value: Any) -> Any:
 def _markdown(results: Results, lines: Sequence[Line]) -> list[str]:
     text = [f"# {results.title}", "", _ABOUT, ""]
     text += [f"Measured on {how}." for how in machines(results)]
-    text += ["", "## Targets", "", *pipe_table(target_rows(targets(lines)))]
-    text += ["", "## Quality and size", "", *pipe_table(quality_rows(lines))]
-    text += ["", "## Speed", "", *pipe_table(speed_rows(lines))]
-    text += ["", "## Start and memory", "", *pipe_table(start_rows(lines))]
+    text += ["", "## Targets", "", *_aligned(target_rows(targets(lines)))]
+    text += ["", "## Quality and size", "", *_aligned(quality_rows(lines))]
+    text += ["", "## Speed", "", *_aligned(speed_rows(lines))]
+    text += ["", "## Start and memory", "", *_aligned(start_rows(lines))]
     failed = failed_sentences(results)
     text += ["", "## Not measured", "", *(f"- {sentence}" for sentence in failed)] if failed else []
     for run, rungs in ladders(results):
         text += ["", f"## Ladder of {run.row}, seed {run.seed}", "", *pipe_table(rungs)]
     return text
+
+
+def _aligned(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A Markdown table whose numbers, which are text here, stand to the right."""
+    head, _, *body = pipe_table(rows)
+    return [head, f"| {' | '.join('---' if key in WORDS else '---:' for key in rows[0])} |", *body]
 
 
 def machines(results: Results) -> list[str]:
@@ -108,9 +116,9 @@ def speed_rows(lines: Sequence[Line]) -> list[dict[str, Any]]:
                 continue
             row[f"ms, {title}"] = _spread(line, f"ms_p50_{place}", f"ms_low_{place}", f"ms_high_{place}")
             if place == places[0]:
+                for base, name in (("fp32", "× FP32"), ("torch", "× torch")):
+                    row[name] = _spread(line, *(f"times_{base}{tail}" for tail in ("", "_low", "_high")))
                 row |= {part: _fixed(line[f"ms_{part}_{place}"], 2) for part in ("p95", "p99")}
-        for base, title in (("fp32", "× FP32"), ("torch", "× torch")):
-            row[title] = _spread(line, *(f"times_{base}{tail}" for tail in ("", "_low", "_high")))
         found.append(row)
     header = list(dict.fromkeys(key for row in found for key in row))
     return [{key: row.get(key) for key in header} for row in found]

@@ -7,6 +7,8 @@ from typing import Any
 
 from fer_lab.results.rows import Results, Row, Run
 
+_PRECISIONS = ("fp32", "fp16", "bf16", "dynamic", "int8")
+
 
 @dataclass(frozen=True)
 class Deployed:
@@ -72,7 +74,7 @@ def deployed(results: Results) -> list[Deployed]:
         timings = {_name(e, files): e for e in run.benchmark.get("entries", []) if e["batch"] == 1}
         kinds = {name: _kind(files.get(name) or timings[name]) for name in {**timings, **files}}
         seen: set[tuple[str, str]] = set()
-        for name, kind in sorted(kinds.items(), key=lambda item: (not item[1][0].startswith("torch"), item[1])):
+        for name, kind in sorted(kinds.items(), key=lambda item: _order(*item[1])):
             file, timing = files.get(name, {}), timings.get(name, {})
             own = run.record["metrics"]["validation"] if kind[0].startswith("torch") else {}
             size = file.get("bytes") or timing.get("bytes")
@@ -85,6 +87,12 @@ def deployed(results: Results) -> list[Deployed]:
 
 def _kind(entry: dict[str, Any]) -> tuple[str, str]:
     return entry["runtime"], entry["precision"]
+
+
+def _order(runtime: str, precision: str) -> tuple[bool, str, int, str]:
+    """Torch first, then runtimes by name, from exact to coarse."""
+    coarse = _PRECISIONS.index(precision) if precision in _PRECISIONS else len(_PRECISIONS)
+    return not runtime.startswith("torch"), runtime, coarse, precision
 
 
 def _name(entry: dict[str, Any], files: dict[str, dict[str, Any]]) -> str:

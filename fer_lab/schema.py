@@ -10,6 +10,7 @@ import inspect
 import json
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ NEUTRAL: dict[str, Any] = {
     "target_precision": 0.8,
 }
 
+
+_PYTHONS_WARNING = warnings.formatwarning
 
 register()
 ConfigStore.instance().store(name="schema", node=Config)
@@ -130,6 +133,8 @@ def command(
             return float("nan")
 
         def main() -> Any:
+            warnings.formatwarning = _in_a_sentence
+            sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]
             swept = [key for key in _swept(sys.argv[1:]) if key not in ("experiment", "seed")]
             if swept:
                 sys.argv.append(f"sweep_keys=[{','.join(swept)}]")
@@ -139,6 +144,21 @@ def command(
         return main
 
     return wrap
+
+
+def _at_home(word: str) -> str:
+    """`data.path=~/faces` with the home folder's name: no shell expands it there, and Hydra's grammar has no tilde."""
+    key, _, value = word.partition("=")
+    return f"{key}={Path(value).expanduser()}" if value.startswith("~/") else word
+
+
+def _in_a_sentence(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Our own warnings without the code line that raised them; others as Python shows them."""
+    if Path(filename).is_relative_to(Path(__file__).parent):
+        return f"Warning: {message}\n"
+    return _PYTHONS_WARNING(message, category, filename, lineno, line)
 
 
 def _swept(arguments: Sequence[str]) -> Iterator[str]:

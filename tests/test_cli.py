@@ -195,3 +195,24 @@ def test_scripts_exist_for_the_shells_that_help_names(capsys):
     for name, script in SCRIPTS.items():
         assert cli.main(["completion", name]) == 0
         assert capsys.readouterr().out == script
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("data.path=~/a b.csv", "data.path=/home/ada/a b.csv"),
+        ("+data.sources.a.path=~/a", "+data.sources.a.path=/home/ada/a"),
+        ("name=a~/b", "name=a~/b"),
+        ("~logger", "~logger"),
+        ("--help", "--help"),
+    ],
+)
+def test_a_path_below_home_may_begin_with_a_tilde(typed, read, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert schema._at_home(typed) == read
+
+
+def test_own_warnings_show_no_code():
+    ours = schema._in_a_sentence("two faces skipped", UserWarning, str(ROOT / "fer_lab" / "data" / "cache.py"), 3)
+    assert ours == "Warning: two faces skipped\n"
+    assert "other.py:3: UserWarning: odd" in schema._in_a_sentence("odd", UserWarning, "/lib/other.py", 3)

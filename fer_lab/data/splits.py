@@ -36,8 +36,17 @@ def stratified_fractions(labels: np.ndarray, groups: np.ndarray, fractions: Sequ
         raise FerLabError(f"Split fractions {list(fractions)} must not be negative.")
     if _FOLDS in counts:  # nothing to split, however few they are
         return np.full(len(labels), counts.index(_FOLDS))
-    part_of_fold = np.repeat(np.arange(len(fractions)), counts)
-    return part_of_fold[stratified_folds(labels, groups, _FOLDS, seed)]
+    parts = np.repeat(np.arange(len(fractions)), counts)[stratified_folds(labels, groups, _FOLDS, seed)]
+    asked, got = np.array(counts) / _FOLDS, np.bincount(parts, minlength=len(counts)) / len(parts)
+    largest = np.unique(groups, return_counts=True)[1].max()
+    if np.abs(got - asked).max() > 1 / _FOLDS and largest > len(groups) / _FOLDS:
+        named = ["/".join(f"{100 * share:.0f}" for share in shares) for shares in (got, asked)]
+        warnings.warn(
+            f"the split became {named[0]} % instead of {named[1]}: {largest} of {len(groups)} faces belong together "
+            "(copies, near-duplicates or one subject) and stay on one side; data.group_by says what may not be divided",
+            stacklevel=2,
+        )
+    return parts
 
 
 def stratified_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -66,9 +75,11 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: i
             parts[some] = np.random.default_rng(seed).permutation(folds)[numbers]
             continue
         grouped = groups[some] if splitter is StratifiedGroupKFold else None  # the other warns of groups
-        split = splitter(folds, shuffle=True, random_state=seed).split(labels[some], labels[some], grouped)
-        for fold, (_, members) in enumerate(split):
-            parts[some[members]] = fold
+        with warnings.catch_warnings():  # where a class is missing on a whole side, the cache says so
+            warnings.filterwarnings("ignore", "The least populated class")
+            split = splitter(folds, shuffle=True, random_state=seed).split(labels[some], labels[some], grouped)
+            for fold, (_, members) in enumerate(split):
+                parts[some[members]] = fold
     return parts
 
 

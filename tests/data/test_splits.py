@@ -9,7 +9,7 @@ from fer_lab.data.splits import stratified_fractions
 from fer_lab.errors import FerLabError
 
 
-@pytest.mark.filterwarnings("ignore:The least populated class")
+@pytest.mark.filterwarnings("ignore:the split became")
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10**6), st.integers(0, 400), st.integers(20, 60))
 def test_no_group_is_divided_and_every_sample_has_a_part(seed: int, alone: int, shared: int) -> None:
@@ -54,3 +54,11 @@ def test_impossible_fractions_and_too_few_groups() -> None:
             stratified_fractions(labels, groups, fractions, 0)
     with pytest.raises(FerLabError, match="Only 10 groups"):
         stratified_fractions(labels, groups // 4, [0.5, 0.5], 0)
+
+
+def test_a_group_too_large_for_the_asked_shares_is_told_of() -> None:
+    groups = np.array([*range(100), *[900] * 100])  # half of all faces are copies of one
+    labels = np.arange(200) % 2
+    with pytest.warns(UserWarning, match=r"instead of 60/20/20: 100 of 200 faces belong together"):
+        parts = stratified_fractions(labels, groups, [0.6, 0.2, 0.2], seed=0)
+    assert np.abs(np.bincount(parts) / 200 - [0.6, 0.2, 0.2]).max() > 0.05

@@ -132,6 +132,7 @@ def test_a_sweep_skips_what_is_done_retries_what_failed_and_refuses_what_is_stal
     assert "no longer finite" in printed
     code, printed = run(*sweep)
     assert (code, "2 completed" in printed) == (0, True)
+    assert printed.count("validation accuracy 0.") == 2
     stamps = {row: (tmp_path / row / "seed0" / "model.safetensors").stat().st_mtime_ns for row in ROWS}
     code, printed = run(*sweep)
     assert code == 0

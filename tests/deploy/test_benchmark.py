@@ -93,7 +93,7 @@ def test_files_are_compared_with_the_unmodified_network_of_their_runtime() -> No
     files: dict[str, dict[str, Any]] = {
         "torch": {"runtime": "torch", "precision": "fp32"},
         "a": {"runtime": "onnxruntime", "precision": "fp32"},
-        "pruned": {"runtime": "onnxruntime", "precision": "fp32", "modified": True},
+        "pruned": {"runtime": "onnxruntime", "precision": "fp32", "network": "relu6"},
         "b": {"runtime": "openvino", "precision": "fp32"},
         "b16": {"runtime": "openvino", "precision": "bf16"},
         "t8": {"runtime": "litert", "precision": "int8"},

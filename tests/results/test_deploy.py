@@ -24,9 +24,13 @@ FILES: tuple[tuple[str, str, str, int, float, float, dict[str, Any]], ...] = (
     ("openvino_bf16", "openvino", "bf16", 1_010_000, 0.4, 0.001, {}),
 )
 LADDER = [
-    {"rung": "all nodes", "latency_ms": 0.8, "drop": {"macro_f1": 0.9, "interval": [-0.2, 1.9]}, "passes": True},
-    {"rung": "hard-swish too", "latency_ms": 0.5, "drop": {"macro_f1": 5.0, "interval": [3.1, 6.9]}, "passes": False},
-]
+    {"name": "fp32", "runtime": "onnxruntime", "precision": "fp32", "latency_ms": 2.0, "speedup": 1.0, "drops": {},
+     "validation": {}, "verdict": "not needed", "bytes": 1_000_000, "chosen": False},
+    {"name": "all nodes", "runtime": "onnxruntime", "precision": "int8", "latency_ms": 0.8, "speedup": 2.5,
+     "bytes": 290_000, "drops": {"macro_f1": {"points": 0.9, "low": -0.2, "high": 1.9}}, "validation": {"ece": 0.02},
+     "verdict": "passes", "chosen": True},
+]  # fmt: skip
+TEST = {"drops": {"macro_f1": {"points": -0.3, "low": -1.0, "high": 0.5}}}
 
 
 def timing(ms: float, fp32: float, torch: float) -> dict[str, Any]:
@@ -61,7 +65,7 @@ def add_files(run: Path) -> None:
         }
         entries.append({"name": name, **about, "file": f"export/{name}.bin",
                         **timing(ms, 2.0 if runtime == "onnxruntime" else 0.0, 6.0)})  # fmt: skip
-    content = {"run_key": record["key"], "seconds": 1.0, "files": files, "ladder": LADDER}
+    content = {"run_key": record["key"], "seconds": 1.0, "files": files, "ladder": LADDER, "test": TEST}
     (run / "export" / "export.json").write_text(json.dumps(content))
     settings = {"threads": [1, 2], "batches": [1, 32], "rounds": 5, "iterations": 100, "starts": 3, "warmup": 20}
     failed = [{"name": "tflite", "runtime": "litert", "precision": "int8", "error": "litert is not installed"}]
@@ -118,6 +122,23 @@ def test_targets_by_hand(results: Any) -> None:
     assert all(one.verdict != HELD for one in targets(uncalibrated))
 
 
+def test_a_file_that_the_search_chose_is_judged_by_its_interval(results: Any) -> None:
+    """And compared with the float rung it measured, where no float file of that runtime was shipped."""
+    for run in results.completed:
+        for one in run.export.get("files", {}).values():
+            if one.get("rung") == "all nodes":
+                one |= {"rung": "onnxruntime, all nodes", "speedup": 9.0}
+    lines = [{**line, "accuracy_drop": line["accuracy_drop"] and 1.4} for line in deploy_lines(results)]
+    assert [line["chosen"] for line in lines] == [False, False, True, False, False]
+    first = targets(lines)[0]
+    assert (first.verdict, first.why) == (HELD, "by its interval")
+    for run in results.completed:
+        for entry in run.benchmark.get("entries", []):
+            if "measured" in entry:
+                entry["measured"][0]["ratios"].pop("fp32", None)
+    assert [line["times_fp32"] for line in deploy_lines(results)] == [None, None, 9.0, None, None]
+
+
 def test_files_of_one_runtime_and_precision_are_told_apart(results: Any) -> None:
     labels = [one.label for one in deployed(results) if one.run.row == "demo_a"]
     assert labels == ["torch fp32", "onnxruntime fp32", "onnxruntime int8", "onnxruntime int8 hard-swish too",
@@ -131,8 +152,10 @@ def test_the_table_as_files(results: Any) -> None:
     assert len(rows) == 5
     assert float(rows[2]["ms_p99_b1_t1"]) == pytest.approx(1.2)
     text = texts["deploy.md"]
-    for piece in ("A chip, 2 cores", "0.80 [0.72, 0.96]", "## Ladder of demo_a, seed 0", "[-0.2, 1.9]", "held",
-                  "demo_a, tflite: litert is not installed"):  # fmt: skip
+    for piece in (
+        "A chip, 2 cores", "0.80 [0.72, 0.96]", "## Ladder of demo_a, seed 0", "0.90 [−0.20, 1.90]", "all nodes ★",
+        "macro-f1 −0.30 [−1.00, 0.50] points", "held", "demo_a, tflite: litert is not installed",
+    ):  # fmt: skip
         assert piece in text
 
 

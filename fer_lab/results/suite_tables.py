@@ -13,6 +13,7 @@ from fer_lab.results.plots import save_png
 from fer_lab.results.suite_charts import groups_figure
 
 Result = Mapping[str, Any]
+_MANY = 8  # columns of four digits that 80 characters hold
 
 
 def write_rows(folder: Path, rows: Sequence[Mapping[str, Any]], title: str, notes: Sequence[str] = ()) -> list[Path]:
@@ -44,11 +45,11 @@ def pipe_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines + [_pipes(cell(row[key]) for key in rows[0]) for row in rows]
 
 
-def cell(value: object) -> str:
+def cell(value: object, digits: int = 4) -> str:
     """A value as a table shows it."""
     if value is None:
         return "–"
-    return f"{value:.4f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
 def _is_number(value: object) -> bool:
@@ -73,10 +74,17 @@ def terminal(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
         for key in list(rows[0])[1:]:
             table.add_row(key.replace("_", " "), *(cell(row[key]) for row in rows))
         return table
+    digits = 4 if len(rows[0]) <= _MANY else 3
+    table.padding = (0, 1, 0, 0)
     for key in rows[0]:
-        table.add_column(key.replace("_", " "), justify="right" if _is_number(rows[0][key]) else "left")
+        values, cells = [row[key] for row in rows], [cell(row[key], digits) for row in rows]
+        if any(map(_is_number, values)) and all(value is None or _is_number(value) for value in values):
+            width = max(map(len, cells))  # numbers are never cut: a narrow terminal folds the words beside them
+            table.add_column(key.replace("_", " "), justify="right", min_width=width, overflow="fold")
+        else:
+            table.add_column(key.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(cell(row[key]) for key in rows[0]))
+        table.add_row(*(cell(row[key], digits) for key in rows[0]))
     return table
 
 

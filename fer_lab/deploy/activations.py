@@ -55,7 +55,7 @@ def squeeze_excites(network: nn.Module) -> list[tuple[nn.Module, nn.Conv2d]]:
     return found
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def mean_gates(network: Network, faces: np.ndarray) -> list[Tensor]:
     """Mean gate of each squeeze-excite over `faces` (uint8 N×H×W×C): float32, one value a channel."""
     blocks = squeeze_excites(network)

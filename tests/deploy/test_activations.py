@@ -1,0 +1,138 @@
+"""Replaced activations, frozen gates, folded preprocessing and distillation, on networks of the real kinds."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from fer_lab.deploy.activations import curved, freeze_gates, mean_gates, replace_activations, squeeze_excites
+from fer_lab.deploy.distill import Distillation, remeasure
+from fer_lab.deploy.equalization import equalize
+from fer_lab.deploy.rewrite import fold_preprocessing, pool_globally
+from fer_lab.errors import FerLabError
+from fer_lab.models.network import Network, build_network
+from fer_lab.schema import compose
+
+
+@pytest.fixture(scope="module")
+def faces() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (8, 24, 24, 1), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tiny(faces: np.ndarray) -> Network:
+    """SiLU and squeeze-excites, with BatchNorm statistics of the faces."""
+    torch.manual_seed(0)
+    network = build_network(compose("train", ["backbone=tiny", "head=linear", "input_size=48"]), 7)
+    remeasure(network, faces)
+    return network
+
+
+@torch.inference_mode()
+def logits(network: nn.Module, faces: np.ndarray) -> np.ndarray:
+    return network(torch.from_numpy(faces)).numpy()
+
+
+@pytest.mark.parametrize(("channels", "native"), [(1, 24), (3, 24), (1, 48), (1, 64)])
+def test_folding_the_preprocessing_changes_nothing(tiny: Network, channels: int, native: int) -> None:
+    faces = np.random.default_rng(1).integers(0, 256, (4, native, native, channels), np.uint8)
+    network = build_network(compose("train", ["backbone=tiny", "head=linear", "input_size=48"]), 7).eval()
+    network.preprocess.mean, network.preprocess.std = (torch.rand(1, 3, 1, 1) + 0.3 for _ in range(2))  # unequal
+    folded = fold_preprocessing(network, faces.shape[1:])
+    assert folded is not network
+    assert np.abs(logits(folded, faces) - logits(network, faces)).max() < 1e-5
+
+
+def test_what_is_done_to_the_light_is_not_folded() -> None:
+    network = build_network(compose("train", ["backbone=tiny", "illumination=clahe"]), 7)
+    assert fold_preprocessing(network, (48, 48, 1)) is network
+
+
+def test_pooling_becomes_global_average_pooling() -> None:
+    nodes = [helper.make_node("ReduceMean", ["x", axes], [out]) for axes, out in (("a", "y"), ("b", "z"))]
+    values = [numpy_helper.from_array(np.array(v), k) for k, v in (("a", [2, 3]), ("b", [1]))]
+    info = helper.make_tensor_value_info
+    outputs = [info(name, TensorProto.FLOAT, None) for name in ("y", "z")]
+    graph = helper.make_graph(nodes, "g", [info("x", TensorProto.FLOAT, [1, 2, 4, 4])], outputs, values)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    pooled = pool_globally(model)
+    assert [node.op_type for node in pooled.graph.node] == ["GlobalAveragePool", "ReduceMean"]
+    x = np.random.default_rng(0).normal(size=(1, 2, 4, 4)).astype(np.float32)
+    before, after = (run(m, x) for m in (model, pooled))
+    assert np.abs(before - after).max() < 1e-6
+
+
+def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+
+
+def test_activations_are_replaced_in_a_copy(tiny: Network) -> None:
+    assert curved(tiny) == {"silu"}
+    assert curved(replace_activations(tiny)) == set()
+    assert curved(tiny) == {"silu"}
+    large = build_network(compose("train", ["backbone=mobilenetv3_small"]), 7)
+    assert curved(large) == {"hard_swish"}
+    assert curved(replace_activations(large, "silu")) == {"silu"}
+    with pytest.raises(FerLabError, match="tanh is unknown"):
+        replace_activations(tiny, "tanh")
+
+
+def test_frozen_gates_are_the_mean_gates(tiny: Network, faces: np.ndarray) -> None:
+    assert squeeze_excites(tiny)
+    frozen = freeze_gates(tiny, faces)
+    assert not squeeze_excites(frozen)
+    block, behind = squeeze_excites(tiny)[0]
+    seen: list[torch.Tensor] = []
+    inner = block.se.conv_expand.register_forward_hook(lambda _, __, out: seen.append(out.detach().sigmoid()))
+    gates = mean_gates(tiny, faces)[0]
+    inner.remove()
+    alive = gates > 0
+    assert torch.allclose(gates[alive], seen[0].mean((0, 2, 3))[alive], atol=1e-4)
+    names = {module: name for name, module in tiny.named_modules()}
+    scaled = frozen.get_submodule(names[behind]).weight
+    assert torch.allclose(scaled, behind.weight * gates.view(1, -1, 1, 1))
+
+
+def test_distillation_comes_closer_to_its_teacher_and_says_what_it_did(tiny: Network, faces: np.ndarray) -> None:
+    student = replace_activations(tiny)
+    quick = Distillation(epochs=20, faces=8, batch=8, statistics_faces=8)
+    trained, done = quick(student, tiny, faces, macs=1_000_000, seed=0)
+    again, _ = quick(student, tiny, faces, macs=1_000_000, seed=0)
+    assert done["last_loss"] < done["first_loss"]
+    assert (done["steps"], done["faces_seen"]) == (20, 160)
+    assert np.array_equal(logits(trained, faces), logits(again, faces))
+    assert not trained.training
+
+
+def test_distillation_keeps_its_budget() -> None:
+    budget = Distillation(epochs=4, faces=1000, batch=10, tmacs=0.1)
+    assert budget.steps(available=500, macs=1_000_000) == 200  # 4 × 500 / 10
+    assert budget.steps(available=5000, macs=100_000_000) == 25  # 0.1e12 / (4 × 1e8 × 10)
+    with pytest.raises(FerLabError, match=r"export\.distill\.epochs"):
+        Distillation(epochs=0)
+
+
+def test_equalisation_keeps_the_function_and_evens_the_ranges() -> None:
+    generator = np.random.default_rng(0)
+    first = generator.normal(size=(4, 2, 1, 1)) * np.array([0.01, 1, 10, 100]).reshape(-1, 1, 1, 1)
+    tensors = {"w": first, "b": generator.normal(size=4), "v": generator.normal(size=(3, 4, 1, 1))}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["y"], "one"),
+        helper.make_node("Relu", ["y"], ["z"]),
+        helper.make_node("Conv", ["z", "v"], ["out"], "two"),
+    ]
+    info = helper.make_tensor_value_info
+    shapes = [info("x", TensorProto.FLOAT, [1, 2, 5, 5])], [info("out", TensorProto.FLOAT, None)]
+    values = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in tensors.items()]
+    graph = helper.make_graph(nodes, "g", *shapes, values)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    even = equalize(model)
+    x = generator.normal(size=(1, 2, 5, 5)).astype(np.float32)
+    before, after = (run(m, x) for m in (model, even))
+    assert np.abs(before - after).max() < 1e-4 * np.abs(before).max()
+    new = {tensor.name: numpy_helper.to_array(tensor) for tensor in even.graph.initializer}
+    # r1 = r2 = sqrt(r1 r2) in every channel: equation 10 of the paper
+    assert np.allclose(np.abs(new["w"]).max((1, 2, 3)), np.abs(new["v"]).max((0, 2, 3)), rtol=1e-3)

@@ -1,0 +1,180 @@
+"""The search: its rule on made-up numbers, and a short ladder on a run that really trained."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fer_lab.data.dataset import FaceSplit
+from fer_lab.deploy.judge import Drop, Limits, Trial, choose, compare_speed, contenders, drops, fastest_float, judge
+from fer_lab.deploy.ladder import Rung, Workshop, rungs
+from fer_lab.deploy.runtimes import Classifier
+from fer_lab.errors import FerLabError
+from fer_lab.export import export
+from fer_lab.models.network import build_network
+from fer_lab.schema import compose
+
+
+def trial(name: str, precision: str, latency: float, verdict: str = "passes", runtime: str = "onnxruntime") -> Trial:
+    return Trial(Rung(name, runtime, precision), verdict, latency_ms=latency)  # type: ignore[arg-type]
+
+
+def ladder() -> list[Trial]:
+    return [
+        trial("fp32", "fp32", 10.0),
+        trial("fp32, folded", "fp32", 8.0),
+        trial("broken but fast", "int8", 2.0, "accuracy drops by 30.0 points [28.0, 32.0]"),
+        trial("good", "int8", 4.0),
+        trial("good but slower", "int8", 5.0),
+        trial("bf16", "bf16", 1.0),
+    ]
+
+
+def test_the_fastest_that_passes_wins() -> None:
+    trials = ladder()
+    compare_speed(trials)
+    assert [t.speedup for t in trials] == [0.8, 1.0, 4.0, 2.0, 1.6, 8.0]  # against the faster of the two FP32 files
+    assert [t.rung.name for t in contenders(trials)] == ["broken but fast", "good", "good but slower"]
+    assert choose(trials) is trials[3]
+
+
+def test_nothing_passes_and_the_float_file_ships() -> None:
+    trials = [t for t in ladder() if not t.rung.name.startswith("good")]
+    compare_speed(trials)
+    assert choose(trials) is None
+    best = fastest_float(trials)
+    assert best is not None
+    assert best.rung.name == "fp32, folded"
+
+
+def test_an_int8_file_slower_than_float_never_wins() -> None:
+    trials = [trial("fp32", "fp32", 5.0), trial("int8", "int8", 5.5), trial("fp32", "fp32", 9.0, runtime="openvino")]
+    compare_speed(trials)
+    assert choose(trials) is None
+    assert trials[1].verdict == "not faster than FP32"
+
+
+@pytest.mark.parametrize(
+    ("drop", "too_large"),
+    [
+        (Drop(0.9, 0.5, 1.3), False),  # as measured it is within 1 point
+        (Drop(1.2, -0.8, 3.1), False),  # four disgust faces: no difference is as likely
+        (Drop(1.5, 0.3, 2.7), True),  # more than allowed, and real
+        (Drop(4.0, -1.0, 9.0), True),  # a small split must not let everything pass
+        (Drop(-2.0, -3.0, -1.0), False),  # better than FP32
+        (Drop(float("nan"), float("nan"), float("nan")), True),
+    ],
+)
+def test_a_drop_is_judged_by_its_interval(drop: Drop, too_large: bool) -> None:
+    assert drop.too_large(1.0) is too_large
+
+
+def test_the_verdict_says_what_is_wrong() -> None:
+    good, bad = Drop(0.2, -0.3, 0.7), Drop(3.0, 2.0, 4.0)
+    assert judge({"accuracy": good, "macro_f1": good}, 0.02, 0.015, Limits()) == "passes"
+    assert (
+        judge({"accuracy": good, "macro_f1": bad}, 0.02, 0.015, Limits()) == "macro_f1 drops by 3.0 points [2.0, 4.0]"
+    )
+    assert judge({"accuracy": good}, 0.03, 0.015, Limits()) == "ECE rises from 0.015 to 0.030"
+    assert judge({"accuracy": good}, float("nan"), 0.015, Limits()) != "passes"
+    assert judge({"macro_f1": bad}, 0.02, 0.015, Limits(max_drop=3.0)) == "passes"
+
+
+def test_drops_hand_worked() -> None:
+    """Eight faces in four groups of equal ones; the second file gets one group of two wrong."""
+    labels, groups = np.array([0, 0, 0, 0, 1, 1, 1, 1]), np.repeat(np.arange(4, dtype=np.uint64), 2)
+    split = FaceSplit(np.empty((8, 1, 1, 1), np.uint8), labels, np.arange(8).astype(str), groups)
+    worse = np.array([0, 0, 1, 1, 1, 1, 1, 1])
+    found = drops(labels, worse, split, 2, "key")
+    assert found["accuracy"].points == pytest.approx(25.0)
+    # class 0: 2·2 / (2 + 4) = 2/3; class 1: 2·4 / (6 + 4) = 4/5
+    assert found["macro_f1"].points == pytest.approx(100 * (1 - (2 / 3 + 4 / 5) / 2))
+    assert found["accuracy"].low <= 25.0 <= found["accuracy"].high
+    assert drops(labels, labels, split, 2, "key")["macro_f1"] == Drop(0.0, 0.0, 0.0)
+
+
+def test_rungs_follow_the_network() -> None:
+    nets = {name: build_network(compose("train", [f"backbone={name}"]), 7) for name in ("mobilenetv2_035", "tiny")}
+    plain = rungs(nets["mobilenetv2_035"], ["onnxruntime"])
+    assert {rung.network for rung in plain} == {"trained"}  # ReLU6 throughout: nothing to replace
+    names = {rung.network for rung in rungs(nets["tiny"], ["onnxruntime", "openvino"])}
+    assert names >= {"trained", "relu6", "gates frozen", "relu6 + gates frozen"}
+    few = rungs(nets["tiny"], ["openvino"], "relu6$")
+    assert [rung.name for rung in few] == ["fp32", "fp32, folded", "int8, relu6"]
+
+
+@pytest.fixture(scope="module")
+def searched(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """A copy of the tiny run, exported with a ladder of two INT8 rungs, both of them judged."""
+    folder = tmp_path_factory.mktemp("searched") / "seed0"
+    shutil.copytree(tiny_run, folder, ignore=shutil.ignore_patterns("export"))
+    quick = ["export.runtimes=[onnxruntime]", "export.rungs='int8$|relu6$'", "export.distill.tmacs=0.001"]
+    quick += ["export.limits.every_rung=true", "export.max_drop=100", "export.limits.max_ece=1"]
+    quick += ["quantization.calibration_faces=32", "export.timing={rounds: 1, iterations: 2}"]
+    with pytest.MonkeyPatch.context() as patch:  # which of two tiny files is faster is chance
+        clock = {"fp32": 4.0, "fp32, folded": 3.0, "int8": 2.0, "int8, relu6": 1.0}
+        order = list(clock.values())
+        patch.setattr("fer_lab.deploy.search.time_files", lambda files, *_: {i: order[i] for i in files})
+        result = export(compose("export", [f"run={folder}", "target=int8", *quick]))
+    return folder, result
+
+
+def test_the_search_ships_its_fastest_and_lists_every_rung(searched: tuple[Path, dict]) -> None:
+    folder, result = searched
+    written = json.loads((folder / "export" / "export.json").read_text())
+    assert [rung["name"] for rung in written["ladder"]] == ["fp32", "fp32, folded", "int8", "int8, relu6"]
+    assert [rung["chosen"] for rung in written["ladder"]] == [False, False, False, True]
+    assert [rung["verdict"] for rung in written["ladder"][2:]] == ["passes", "passes"]
+    assert result["chosen"] == "onnxruntime, int8, relu6"
+    entry = written["files"]["onnx_int8"]
+    assert entry["rung"] == result["chosen"]
+    assert (entry["network"], entry["speedup"]) == ("relu6", 3.0)
+    assert entry["distillation"]["steps"] >= 1
+    metadata = Classifier.load(folder / "export" / entry["file"]).metadata
+    assert metadata.calibration == entry["calibration"]
+    assert {path.name for path in (folder / "export").iterdir()} >= {"model.onnx", "model_int8.onnx"}
+
+
+def test_the_test_split_is_opened_once_for_the_winner(searched: tuple[Path, dict]) -> None:
+    folder, result = searched
+    openings = json.loads((folder / "record.json").read_text())["test_openings"]
+    assert [opening["by"] for opening in openings].count("export target=int8") == 1
+    drop = result["test"]["drops"]["accuracy"]
+    assert drop["points"] == pytest.approx(
+        100 * (result["test"]["fp32"]["accuracy"] - result["test"]["int8"]["accuracy"])
+    )
+    assert drop["low"] <= drop["points"] <= drop["high"]
+
+
+@pytest.mark.parametrize("words", [["target=int4"], ["target=int8", "quantization=none"]])
+def test_targets_that_make_no_sense_are_refused(tiny_run: Path, tmp_path: Path, words: list[str]) -> None:
+    shutil.copytree(tiny_run, tmp_path / "seed0", ignore=shutil.ignore_patterns("export"))
+    with pytest.raises(FerLabError, match="target=int"):
+        export(compose("export", [f"run={tmp_path / 'seed0'}", *words]))
+
+
+def test_a_rung_whose_runtime_is_not_installed_is_named_not_fatal(tiny_run: Path, tmp_path, monkeypatch) -> None:
+    from fer_lab.deploy import search as module
+
+    def missing(*_: object, **__: object) -> Path:
+        raise FerLabError("openvino is not installed: pip install 'fer_lab[openvino]'")
+
+    monkeypatch.setattr(Workshop, "write", missing)
+    faces = SimpleNamespace(images=np.zeros((1, 48, 48, 1), np.uint8))
+    workshop = Workshop.__new__(Workshop)
+    trials = module.search(
+        workshop,
+        [Rung("int8", "openvino", "int8")],
+        None,
+        faces,
+        None,
+        None,
+        Limits(),
+        tmp_path,
+        1,  # type: ignore[arg-type]
+    )
+    assert trials[0].verdict.startswith("not built: openvino is not installed")
+    assert choose(trials) is None

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from fer_lab.data.augment import build_augmenter
 from fer_lab.data.dataset import EpochSampler, FaceData, FaceDataset, FaceSplit, FeatureDataset, Views, as_is
 from fer_lab.data.mix import Mix, Mixed
+from fer_lab.errors import FerLabError
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class FaceDataModule(L.LightningDataModule):
         data: the decoded source; augment: config of the training views; seed: of order and views.
         batch_size: faces a step and process; num_workers: loader processes; mix: of training batches, None for none.
         votes: whether training targets are the raters' votes, float32 B×K; validation always has labels, int64 B.
+
+    Raises:
+        FerLabError: there is no test face, without which the run could not be scored once it is trained.
     """
 
     def __init__(
@@ -43,6 +47,8 @@ class FaceDataModule(L.LightningDataModule):
         votes: bool = False,
     ) -> None:
         super().__init__()
+        if not data.meta["faces"]["test"]:
+            raise FerLabError(f"{data.meta['name']} has no face in test; data.fractions=[0.7,0.15,0.15] splits it.")
         self.mix, self.votes = mix, votes
         self.data, self.seed, self.batch_size, self.num_workers = data, seed, batch_size, num_workers
         self.augmenter = build_augmenter(augment, data.counts("train"))

@@ -19,12 +19,15 @@ def clean_test_scores(path: Path, class_names: Sequence[str], decision: Decision
         path: the run's own test predictions; class_names: order of the logits; decision: as for the whole split.
 
     Returns:
-        {"test_clean": what `Decision.score` gives}; {} where no test face has a copy, or none was looked for.
+        {"test_clean": what `Decision.score` gives}; {} where no test face has a copy, or every one, or none was looked
+        for.
     """
     table = pd.read_parquet(path)
     if COPY not in table or not table[COPY].any():
         return {}
     clean = ~table[COPY].to_numpy(bool)
+    if not clean.any():
+        return {}
     (logits, labels), votes = load_predictions(path, class_names), load_votes(path, class_names)
     scores = decision.score(logits[clean], labels[clean], tuple(class_names), None if votes is None else votes[clean])
     return {"test_clean": scores}

@@ -11,6 +11,10 @@ from omegaconf import DictConfig
 
 from fer_lab.data.datamodule import FaceDataModule
 from fer_lab.data.dataset import build_data
+from fer_lab.errors import FerLabError
+from fer_lab.evaluation.calibration import Calibration
+from fer_lab.evaluation.clean import clean_test_scores
+from fer_lab.evaluation.decision import Decision
 from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import load_predictions
 from fer_lab.train import train
@@ -39,6 +43,19 @@ def test_training_on_votes_and_the_clean_test_beside_the_official(tiny: Callable
         tiny(VOTING, "loss=soft_label", "name=d", "parent=votes", "calibration=none", "trainer.max_epochs=1")
     )
     assert derived["metrics"]["test_clean"]["confusion"] == clean["confusion"]
+
+
+def test_a_split_without_test_faces_is_refused_before_it_trains(tiny: Callable[..., DictConfig]) -> None:
+    cfg = tiny("name=untested", "data.fractions=[0.8,0.2,0.0]")
+    with pytest.raises(FerLabError, match="synthetic has no face in test"):
+        train(cfg)
+    assert not (Path(cfg.paths.run) / "history.csv").exists()
+
+
+def test_no_clean_test_where_every_test_face_is_a_copy(tmp_path: Path) -> None:
+    pd.DataFrame({"copy_in_train": [True, True]}).to_parquet(tmp_path / "test.parquet")
+    decision = Decision(Calibration("none", {"temperature": 1.0}), None, None)
+    assert clean_test_scores(tmp_path / "test.parquet", ["happy", "sad"], decision) == {}
 
 
 def test_training_batches_hold_votes_and_validation_batches_labels(tiny: Callable[..., DictConfig]) -> None:

@@ -47,8 +47,11 @@ class Robustness:
     def __init__(
         self, scenarios: Sequence[str] | None = None, baseline: str | None = None, workers: int | None = None
     ) -> None:
+        scenarios = [scenarios] if isinstance(scenarios, str) else scenarios
         if unknown := [name for name in scenarios or () if name not in SCENARIOS]:
             raise FerLabError(f"suite.scenarios: '{unknown[0]}' is unknown; known: {', '.join(SCENARIOS)}.")
+        if workers is not None and (not isinstance(workers, int) or workers < 1):
+            raise FerLabError(f"suite.workers={workers} must be a whole number above 0, or null.")
         self.scenarios = list(scenarios or SCENARIOS)
         self.baseline = Path(baseline) if baseline else None
         self.workers = workers or torch.get_num_threads()
@@ -127,14 +130,14 @@ class LogitStore:
         self.folder = trial.folder / "logits" / model.name
         key = {"sha256": model.digest, "faces": trial.faces_hash(), "drawn_by": drawn_by(), "severities": SEVERITIES}
         kept = self.folder / "key.json"
-        if not kept.exists() or json.loads(kept.read_text()) != json.loads(json.dumps(key)):
+        if not kept.exists() or kept.read_bytes() != (json.dumps(key, indent=1) + "\n").encode():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             write_json(kept, key)
 
     def has(self, scenario: str, level: int) -> bool:
         """Whether these logits are kept."""
-        return self._path(scenario, level).exists()
+        return _is_whole(self._path(scenario, level))
 
     def save(self, scenario: str, level: int, logits: np.ndarray) -> None:
         """Keep them; a kill leaves all of them or none."""
@@ -147,10 +150,19 @@ class LogitStore:
         """Logits by severity of every scenario that is kept whole, in the order of tables; of `clean`, one."""
         whole = {name: [self._path(name, level) for level in _LEVELS] for name in SCENARIOS}
         whole = {_CLEAN: [self._path(_CLEAN, 0)], **whole}
-        return {name: [np.load(p) for p in paths] for name, paths in whole.items() if all(p.exists() for p in paths)}
+        return {name: [np.load(p) for p in paths] for name, paths in whole.items() if all(map(_is_whole, paths))}
 
     def _path(self, scenario: str, level: int) -> Path:
         return self.folder / f"{scenario}-{level}.npy"
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an array file is there and as long as it says."""
+    try:
+        np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
 
 
 def summarise(trial: Trial, model: Model, logits: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Any]:
@@ -206,7 +218,10 @@ def read_baseline(folder: Path, trial: Trial) -> dict[str, Any]:
             f"suite.baseline={folder} holds no {path.relative_to(folder)}; evaluate that run first, with "
             "suite=robustness and the same data."
         )
-    result = json.loads(path.read_text())
+    try:
+        result = json.loads(path.read_text())
+    except ValueError as error:
+        raise FerLabError(f"{path} is damaged ({error}); evaluate {folder} again.") from error
     if (result["data"]["faces"], result["drawn_by"]) != (trial.faces_hash(), drawn_by()):
         raise FerLabError(f"{path} is of other faces, or of scenarios drawn by older code; evaluate {folder} again.")
     return result

@@ -33,7 +33,7 @@ class Subgroups:
     name, split = "subgroups", "test"
 
     def __init__(self, by: Sequence[str] | None = None) -> None:
-        self.by = list(by) if by else None
+        self.by = [by] if isinstance(by, str) else list(by) if by else None
 
     def __call__(self, trial: Trial) -> dict[str, dict[str, Any]]:
         columns = known_columns(trial.split)

@@ -104,6 +104,29 @@ def test_a_stopped_call_goes_on_where_it_was(make_trial, monkeypatch):
     assert found["scenarios"] == undisturbed["scenarios"]
 
 
+def test_damaged_logits_and_results_are_asked_for_again_or_named(make_trial, tmp_path):
+    trial = make_trial(made_up_model("m", by_light))
+    found = Robustness(["noise"], workers=1)(trial)
+    save_results(trial, Robustness(["noise"]), found)
+    kept = trial.folder / "logits" / "m" / "noise-3.npy"
+    for damaged in (kept.read_bytes()[:200], b""):
+        kept.write_bytes(damaged)
+        assert Robustness(["noise"], workers=1)(trial)["m"]["scenarios"] == found["m"]["scenarios"]
+    (trial.folder / "logits" / "m" / "key.json").write_bytes(b"{\xff")
+    assert Robustness(["noise"], workers=1)(trial)["m"]["scenarios"] == found["m"]["scenarios"]
+    for text in ("{", "[]"):
+        (trial.folder / "older.json").write_text(text)
+        with pytest.raises(FerLabError, match=r"older.json is no suite's result"):
+            save_results(trial, Robustness(["noise"]), found)
+    base = tmp_path / "base" / "evaluation" / trial.folder.name
+    base.mkdir(parents=True)
+    (base / "model.safetensors.json").write_text("{")
+    with pytest.raises(FerLabError, match="is damaged"):
+        Robustness(["noise"], str(tmp_path / "base"), workers=1)(trial)
+    with pytest.raises(FerLabError, match=r"suite.workers=-1 must be a whole number above 0"):
+        Robustness(workers=-1)
+
+
 def test_kept_logits_of_another_file_or_other_code_do_not_count(make_trial, monkeypatch):
     trial = make_trial(made_up_model("m", by_light))
     LogitStore(trial, trial.models[0]).save("clean", 0, by_light(trial.split.images))

@@ -112,6 +112,8 @@ def names_of(label_map: LabelMap) -> dict[str, str | None]:
         if label_map not in LABEL_MAPS:
             raise FerLabError(f"Unknown label map '{label_map}'; known: {', '.join(LABEL_MAPS)}.")
         return dict(LABEL_MAPS[label_map])
+    if not isinstance(label_map, Mapping):
+        raise FerLabError(f"The label map '{label_map}' is unknown; give a name or {{class: emotion}}.")
     own: dict[str, str | None] = {}
     for name, emotion in label_map.items():
         if emotion is not None and emotion not in VOCABULARY:

@@ -72,11 +72,11 @@ def _valid(folder: Path) -> dict | None:
         meta = json.loads((folder / "meta.json").read_text())
         sizes = {split: (folder / f"{split}.u8").stat().st_size for split in SPLITS}
         readable = all((folder / f"{split}.parquet").stat().st_size == meta["table_bytes"][split] for split in SPLITS)
-    except (OSError, ValueError, KeyError):
+        face = meta["size"] ** 2 * meta["channels"]
+        whole = all(sizes[split] == meta["faces"][split] * face for split in SPLITS) and (folder / SPLIT_FILE).is_file()
+        return meta if whole and readable and meta["version"] == _VERSION else None
+    except (OSError, ValueError, KeyError, TypeError):  # absent, or not what was written there
         return None
-    face = meta["size"] ** 2 * meta["channels"]
-    whole = all(sizes[split] == meta["faces"][split] * face for split in SPLITS)
-    return meta if whole and readable and meta["version"] == _VERSION else None
 
 
 def _build(source: Source, folder: Path) -> dict:

@@ -74,6 +74,8 @@ class FolderSource(Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.channels = _CHANNELS.get(self.channels, self.channels)  # type: ignore[call-overload]
+        self.name = str(self.name)
+        self.classes = [self.classes] if isinstance(self.classes, str) else self.classes
         self._check()
         self.root = Path(self.path).expanduser()
         if not self.root.is_dir():
@@ -92,7 +94,7 @@ class FolderSource(Source):
     def files(self) -> Sequence[Path]:
         """The images that may be read; of the others nothing can be known."""
         paths = (self.root / entry.name for entry in self.entries)
-        return [path for path in paths if os.access(path, os.R_OK)]
+        return [path for path in paths if path.is_file() and os.access(path, os.R_OK)]
 
     def settings(self) -> dict[str, Any]:
         detects = ("align", "detector_file", "detector_width", "min_face", "on_missing_face")
@@ -132,6 +134,8 @@ class FolderSource(Source):
         if entry.emotion not in self.class_names:
             why = "data.label_map leaves its class out" if entry.emotion is None else f"it shows {entry.emotion}"
             raise LeftOut("other-class", f"{where}: left out, {why}.")
+        if not _is_utf8(entry.name):
+            raise FerLabError(f"{where!a}: the name is not UTF-8; rename it, or use data.on_corrupt=skip.")
         image = read_image(self.root / entry.name, where)
         columns = dict(entry.columns)
         if detector is None:
@@ -194,6 +198,17 @@ class FolderSource(Source):
             raise FerLabError(f"data.channels={self.channels} is unknown; use grey or rgb.")
         if self.size < 8:
             raise FerLabError(f"data.size={self.size} is too small for a face; use 8 pixels or more.")
+        for key, least in (("detector_width", 1), ("min_face", 1), ("crop_margin", -0.45)):
+            if not getattr(self, key) >= least:
+                raise FerLabError(f"data.{key}={getattr(self, key)} must be at least {least}.")
         if not re.fullmatch(r"[\w.+-]+", self.name):
             raise FerLabError(f"data.name={self.name} names a folder; use letters, digits, '.', '+', '-' and '_' only.")
         self._detector()  # a detector's file that is none is refused before anything is read
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes of another encoding
+        return False
+    return True

@@ -60,6 +60,8 @@ def read_image(file: Path | bytes, where: str) -> np.ndarray:
 
 def is_image(path: Path) -> bool:
     """Whether a file's content begins like an image; also True where it cannot be opened, so that this is reported."""
+    if path.exists() and not path.is_file():
+        return False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -103,14 +105,18 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _bytes_of(path: Path, where: str) -> bytes:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise FerLabError(f"{where}: this is no file; {_REMEDY}.")
     try:
         return path.read_bytes()
     except PermissionError as error:
         raise FerLabError(
             f"{where}: no permission to read the file; change it, or use data.on_corrupt=skip."
         ) from error
-    except OSError as error:
-        raise FerLabError(f"{where}: the file cannot be read ({error.strerror}); {_REMEDY}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise FerLabError(
+            f"{where}: the file cannot be read ({getattr(error, 'strerror', error)}); {_REMEDY}."
+        ) from error
 
 
 def _decode(image: Image.Image, where: str) -> np.ndarray:

@@ -14,10 +14,10 @@ The marks come before what is left out, so rows of one split have the same clean
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -73,15 +73,17 @@ class Selection:
     exclude: str | None = None
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
+        self.group_by = [self.group_by] if isinstance(self.group_by, str) else list(self.group_by or ())
         _one_of("on_corrupt", self.on_corrupt, ("stop", "skip"))
         _one_of("dedup", self.dedup, ("none", "train", "clean_test"))
         given = [key for key in ("split_file", "folds", "fractions") if getattr(self, key) is not None]
         if len(given) > 1:
             raise FerLabError(f"data.{given[0]} and data.{given[1]} both make a split; set one of them to null.")
-        if self.fractions is not None and len(self.fractions) != len(SPLITS):
-            raise FerLabError(
-                f"data.fractions={list(self.fractions)} must be three shares: {', '.join(SPLITS)}; or null."
-            )
+        if self.fractions is not None and not _are_shares(self.fractions):
+            raise FerLabError(f"data.fractions={self.fractions} must be three shares: {', '.join(SPLITS)}; or null.")
+        if self.split_seed < 0:
+            raise FerLabError(f"data.split_seed={self.split_seed} must not be negative.")
         if self.folds is not None and self.folds < 3:
             raise FerLabError(f"data.folds={self.folds} must be at least 3: one for test, one for validation.")
         if not 0 <= self.fold < (self.folds or 1):
@@ -91,7 +93,7 @@ class Selection:
             if not 0 < getattr(self, key) <= 1:
                 raise FerLabError(f"data.{key}={getattr(self, key)} must be above 0 and at most 1.")
         for key in ("split_file", "exclude"):
-            if (path := getattr(self, key)) is not None and not Path(path).expanduser().is_file():
+            if (path := getattr(self, key)) is not None and not Path(str(path)).expanduser().is_file():
                 raise FerLabError(f"data.{key}={path} does not exist; correct the path, or set it to null.")
 
     def selection_key(self) -> dict[str, Any]:
@@ -212,6 +214,30 @@ class Selection:
             conflicting = inside.groupby("group")["label"].transform("nunique") > 1
             unique[inside.index[inside["group"].duplicated() | conflicting]] = False
         return unique
+
+
+def _check_numbers(source: Selection) -> None:
+    """Raises FerLabError where an option that is a number, by its annotation, is none."""
+    for option in fields(source):
+        kinds, value = set(get_args(option.type) or (option.type,)), getattr(source, option.name)
+        if (
+            option.name == "channels"
+            or not kinds <= {int, float, type(None)}
+            or (value is None and type(None) in kinds)
+        ):
+            continue  # channels are named
+        if isinstance(value, bool) or not isinstance(value, int if float not in kinds else (int, float)):
+            kind = "a number" if float in kinds else "a whole number"
+            raise FerLabError(f"data.{option.name}={value} must be {kind}.")
+
+
+def _are_shares(fractions: Any) -> bool:
+    numbers = [value for value in fractions if 0 <= value <= 1] if _are_numbers(fractions) else ()
+    return len(numbers) == len(SPLITS) == len(fractions)
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, Sequence) and all(isinstance(value, int | float) for value in values)
 
 
 def _one_of(key: str, value: str, known: Sequence[str]) -> None:

@@ -94,7 +94,7 @@ class Source(Selection, Description, ABC):
     def stat_key(self) -> str:
         """Cheap fingerprint: names, sizes and modification times; equal means equal content."""
         stats = [(str(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in self.files()]
-        return _digest([type(self).__name__, self.settings(), self.selection_key(), stats])
+        return _digest([type(self).__name__, self.name, self.settings(), self.selection_key(), stats])
 
     def content_key(self) -> str:
         """Fingerprint of the bytes behind the source, its settings and the selection; where the files lie does not

@@ -28,6 +28,8 @@ class SyntheticSource(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.source_seed < 0:
+            raise FerLabError(f"data.source_seed={self.source_seed} must not be negative.")
         if self.samples < 200:
             raise FerLabError(
                 f"data.samples={self.samples} is too few for seven classes in three splits; use at least 200."

@@ -163,7 +163,10 @@ def read_ids(path: Path, known: pd.Series) -> np.ndarray:
     if path.suffix in (".csv", ".parquet"):
         listed = _read(path, ["sample_id"])["sample_id"]
     else:
-        lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise FerLabError(f"{path} is no readable text ({error}); write it again, an id a line.") from error
         listed = pd.Series([line for line in lines if line], dtype="str")
     found = np.zeros(len(known), bool)
     found[_places(path, listed, known)] = True

@@ -81,6 +81,16 @@ def test_a_truncated_cache_is_rebuilt(file: str, source: FileSource, tmp_path: P
     assert source.decoded == 2
 
 
+@pytest.mark.parametrize(
+    ("file", "text"), [("split.parquet", None), ("meta.json", "[]"), ("meta.json", '{"faces": 1}')]
+)
+def test_a_damaged_cache_is_rebuilt(file: str, text: str | None, source: FileSource, tmp_path: Path) -> None:
+    folder, meta = open_cache(source, tmp_path / "c")
+    (folder / file).unlink() if text is None else (folder / file).write_text(text)
+    assert open_cache(source, tmp_path / "c") == (folder, meta)
+    assert (source.decoded, (folder / "split.parquet").is_file()) == (2, True)
+
+
 def test_a_failed_build_leaves_nothing(source: FileSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: FileSource) -> Iterator[Face | FerLabError]:
         yield Face("a", np.zeros((4, 4, 1), np.uint8), "happy", "train", "face")

@@ -1,5 +1,7 @@
 """Folder trees and manifests: what each image is, by folder, csv and pattern; and faces found in photographs."""
 
+import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -112,6 +114,10 @@ def test_impossible_options(tmp_path: Path) -> None:
         ({"crop": "faces"}, "data.crop=faces is unknown; use none, detect"),
         ({"fit": "stretch"}, "data.fit=stretch is unknown; use crop, pad"),
         ({"size": 4}, "data.size=4 is too small"),
+        ({"size": "x"}, "data.size=x must be a whole number"),
+        ({"crop_margin": -3}, "data.crop_margin=-3 must be at least"),
+        ({"crop": "detect", "detector_width": -1}, "data.detector_width=-1 must be at least 1"),
+        ({"label_map": 3}, "The label map '3' is unknown"),
         ({"name": "a/b"}, "data.name=a/b names a folder"),
         ({"split_names": {"val": "exam"}}, "data.split_names.val=exam is unknown"),
         ({"subject_pattern": "("}, "is no regular expression"),
@@ -135,6 +141,19 @@ def test_a_manifest_says_class_subject_split_and_more(tmp_path: Path) -> None:
         "a/2.png": ("angry", "validation", {"subject": "8", "light": "bright"}),
         "b 3.png": ("happy", "test", {"subject": "7", "age": 5.0}),
     }
+
+
+def test_columns_named_like_votes_are_refused(tmp_path: Path) -> None:
+    root = paint(tmp_path / "f", *(f"{emotion}/{i}.png" for emotion in ("happy", "sad") for i in range(25)))
+    for column, sentence in (("votes_happy", "'votes_happy' is the cache's own"), ("n_votes_happy", None)):
+        lines = [f"{emotion}/{i}.png,{i or ''}" for emotion in ("happy", "sad") for i in range(25)]
+        (root / "list.csv").write_text("\n".join([f"path,{column}", *lines]))
+        source = FolderSource(path=str(root), size=16, manifest="list.csv")
+        if sentence:
+            with pytest.raises(FerLabError, match=sentence):
+                open_cache(source, tmp_path / "c")
+        else:
+            assert not open_cache(source, tmp_path / "c")[1]["votes"]
 
 
 def test_a_manifest_may_leave_class_and_split_to_the_folders(tmp_path: Path) -> None:
@@ -211,6 +230,32 @@ def test_any_manifest_that_is_written_is_read_back(rows: dict, separator: str) -
     for entry, (label, split, subject) in zip(entries, rows.values(), strict=True):
         assert (entry.emotion, entry.split) == (LABEL_MAPS["any"][label], SPLIT_NAMES[split])
         assert entry.columns.get("subject", "") == subject.strip()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_names_that_no_image_can_have_are_errors_of_their_own(tmp_path: Path) -> None:
+    root = paint(tmp_path / "f", *(f"{emotion}/{i}.png" for emotion in ("happy", "sad") for i in range(25)))
+    (root / "happy" / "folder.png").mkdir()
+    os.mkfifo(root / "happy" / "pipe.png")
+    os.mkfifo(root / "happy" / "pipe")
+    shutil.copy(root / "happy" / "0.png", os.fsencode(root / "happy") + b"/caf\xe9.png")
+    source = FolderSource(path=str(root), size=16, on_corrupt="skip")
+    with pytest.warns(UserWarning, match="2 unreadable faces skipped") as said:
+        _, meta = open_cache(source, tmp_path / "c")
+    assert sum(meta["faces"].values()) == 50
+    sentences = " ".join(str(one.message) for one in said)
+    assert "the name is not UTF-8" in sentences
+    assert "pipe.png: this is no file" in sentences
+    (root / "list.csv").write_text("path,label\nhappy/0.png,happy\nsad/0.png,sad\nhappy,happy\nhappy/\0.png,happy\n")
+    listed = FolderSource(path=str(root), size=16, manifest="list.csv")
+    assert listed.content_key()
+    assert [isinstance(face, Face) for face in listed.read()] == [True, True, False, False]
+
+
+def test_a_source_called_otherwise_is_not_found_under_its_old_name(tmp_path: Path) -> None:
+    root = paint(tmp_path / "f", *(f"{emotion}/{i}.png" for emotion in ("happy", "sad") for i in range(25)))
+    for name in ("mine", "yours"):
+        assert open_cache(FolderSource(path=str(root), size=16, name=name), tmp_path / "c")[1]["name"] == name
 
 
 def test_subjects_of_names_stay_on_one_side(tmp_path: Path) -> None:

@@ -226,6 +226,12 @@ def test_bad_split_files(rows: str, sentence: str, tmp_path: Path) -> None:
         arranged(table_of(), split_file=str(tmp_path / "split.csv"))
 
 
+def test_a_list_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(FerLabError, match="is no readable text"):
+        arranged(table_of(), exclude=str(tmp_path / "list.txt"))
+
+
 def test_an_unknown_sample_in_a_list(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("f1\nnobody\n")
     with pytest.raises(FerLabError, match="'nobody' first; the file belongs to another source"):
@@ -236,6 +242,14 @@ def test_an_unknown_sample_in_a_list(tmp_path: Path) -> None:
     ("options", "sentence"),
     [
         ({"fractions": [0.8, 0.2]}, "must be three shares"),
+        ({"fractions": ["a", "b", "c"]}, "must be three shares"),
+        ({"fractions": 0.7}, "must be three shares"),
+        ({"fractions": [float("nan"), 0.5, 0.5]}, "must be three shares"),
+        ({"folds": "many"}, "data.folds=many must be a whole number"),
+        ({"folds": 3.5}, "data.folds=3.5 must be a whole number"),
+        ({"take": "all"}, "data.take=all must be a number"),
+        ({"split_seed": -1}, "data.split_seed=-1 must not be negative"),
+        ({"exclude": 5}, "data.exclude=5 does not exist"),
         ({"folds": 2}, "must be at least 3"),
         ({"folds": 5, "fold": 5}, "must be 0 to 4"),
         ({"fold": 1}, "must be 0 without data.folds"),

@@ -1,6 +1,7 @@
 """Weights of a Lightning checkpoint, read without running anything that it holds."""
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import torch
@@ -20,7 +21,12 @@ def load_weights(network: nn.Module, path: Path) -> None:
         FerLabError: the file is no checkpoint, holds Python objects, or weights of another network.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch does not compare the checksums
+                raise FerLabError(f"{path} is damaged ({damaged} has another CRC-32 than when it was written)")
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except FerLabError:
+        raise
     except pickle.UnpicklingError as error:
         raise FerLabError(
             f"{path} is damaged, or holds Python objects beside its weights, which could run any program and are not "

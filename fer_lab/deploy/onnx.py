@@ -5,6 +5,8 @@ import warnings
 from pathlib import Path
 
 import onnx
+import onnx.compose
+import onnx.utils
 import torch
 from torch import nn
 
@@ -77,13 +79,18 @@ def half(graph: onnx.ModelProto) -> onnx.ModelProto:
     Faces stay uint8 and the logits float32; so does the preprocessing, which costs nothing and counts most. The file
     is half as large. ONNX Runtime has few float16 kernels for CPUs and casts around all the others: it is for GPUs.
     """
-    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    from fer_lab.deploy.quantization import preprocessing_nodes
+    from fer_lab.deploy.quantization import first_convolution
 
-    return convert_float_to_float16(
-        copy.deepcopy(graph),
-        keep_io_types=True,
-        op_block_list=DEFAULT_OP_BLOCK_LIST,
-        node_block_list=preprocessing_nodes(graph),
-    )
+    # In two parts: the converter would round to float16 between the nodes that it is told to leave in float32.
+    image = first_convolution(graph).input[0]
+    parts = onnx.utils.Extractor(graph)
+    before, network = parts.extract_model([INPUT], [image]), parts.extract_model([image], [LOGITS])
+    network = convert_float_to_float16(network, keep_io_types=True)
+    OnnxModel(network).topological_sort()  # it appends its casts
+    del network.graph.value_info[:]  # they repeat `image`
+    kept = {f"rename_{part}": False for part in ("inputs", "outputs", "edges")}
+    network = onnx.compose.add_prefix(network, "half_", **kept)  # constants that both parts use
+    return onnx.compose.merge_models(before, network, io_map=[(image, image)])

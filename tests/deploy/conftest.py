@@ -86,3 +86,28 @@ def int8_graph(graph: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
 @pytest.fixture(scope="session")
 def int8_file(int8_graph: onnx.ModelProto, metadata: ModelMetadata, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(int8_graph, metadata, tmp_path_factory.mktemp("int8") / "model_int8.onnx")
+
+
+@pytest.fixture(scope="session")
+def openvino_file(graph: onnx.ModelProto, metadata: ModelMetadata, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("openvino", reason="the extra [openvino] is not installed")
+    from fer_lab.deploy.openvino import save_openvino
+
+    return save_openvino(graph, metadata, tmp_path_factory.mktemp("openvino") / "model.xml")
+
+
+@pytest.fixture(scope="session")
+def tflite_content(network: nn.Module, metadata: ModelMetadata) -> bytes:
+    """A float flatbuffer, not yet written to a file."""
+    for library in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
+        pytest.importorskip(library, reason="the extra [tflite] is not installed")
+    from fer_lab.deploy.tflite import convert
+
+    return convert(network, metadata)
+
+
+@pytest.fixture(scope="session")
+def tflite_file(tflite_content: bytes, metadata: ModelMetadata, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from fer_lab.deploy.tflite import write
+
+    return write(tflite_content, metadata, tmp_path_factory.mktemp("tflite") / "model.tflite")

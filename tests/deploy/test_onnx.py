@@ -10,7 +10,7 @@ import pytest
 from scipy.special import softmax
 from torch import nn
 
-from fer_lab.deploy.onnx import save
+from fer_lab.deploy.onnx import half, save
 from fer_lab.deploy.parity import parity, require_parity
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier
 from fer_lab.errors import FerLabError
@@ -71,3 +71,17 @@ def test_probabilities_are_tempered_and_logits_are_not(graph, fp32_file, metadat
     np.testing.assert_allclose(cool.probabilities(faces), softmax(cool.logits(faces) / 1.7, axis=1), atol=1e-6)
     np.testing.assert_allclose(hot.probabilities(faces), softmax(hot.logits(faces) / 5.0, axis=1), atol=1e-6)
     assert hot.probabilities(faces).max() < cool.probabilities(faces).max()
+
+
+def test_half_precision_keeps_the_preprocessing_and_both_ends(graph, fp32_file, metadata, faces, tmp_path) -> None:
+    path = save(half(graph), metadata, tmp_path / "model_fp16.onnx")
+    assert path.stat().st_size < 0.75 * fp32_file.stat().st_size
+    model = onnx.load(path)
+    assert [each.type.tensor_type.elem_type for each in (*model.graph.input, *model.graph.output)] == [2, 1, 1]
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    kinds = {each.name: each.type.tensor_type.elem_type for each in inferred}
+    wanted = {"Resize": onnx.TensorProto.FLOAT, "Conv": onnx.TensorProto.FLOAT16}
+    computed = [node for node in model.graph.node if node.op_type in wanted]
+    assert all(kinds[node.output[0]] == wanted[node.op_type] for node in computed)
+    measured = parity(Classifier.load(fp32_file).probabilities(faces), Classifier.load(path).probabilities(faces))
+    assert 1e-6 < measured["max"] < 0.03

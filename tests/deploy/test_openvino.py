@@ -16,9 +16,9 @@ from fer_lab.evaluation.calibration import Calibration
 openvino = pytest.importorskip("openvino", reason="the extra [openvino] is not installed")
 
 
-@pytest.fixture(scope="module")
-def file(graph, metadata, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_openvino(graph, metadata, tmp_path_factory.mktemp("openvino") / "model.xml")
+@pytest.fixture
+def file(openvino_file: Path) -> Path:
+    return openvino_file
 
 
 def test_opens_with_its_metadata_and_answers_any_batch(file: Path, fp32_file: Path, faces: np.ndarray) -> None:

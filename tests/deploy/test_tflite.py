@@ -11,22 +11,21 @@ from fer_lab.deploy.exported import CalibratedSoftmax
 from fer_lab.deploy.metadata import KEY
 from fer_lab.deploy.parity import parity, require_parity
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier
-from fer_lab.deploy.tflite import SIGNATURE, convert, quantize, write
+from fer_lab.deploy.tflite import SIGNATURE, quantize, write
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import Calibration
 
 litert = pytest.importorskip("ai_edge_litert.interpreter", reason="the extra [tflite] is not installed")
-pytest.importorskip("litert_torch", reason="the extra [tflite] is not installed")
 
 
 @pytest.fixture(scope="module")
-def content(network, metadata) -> bytes:
-    return convert(network, metadata)
+def content(tflite_content: bytes) -> bytes:
+    return tflite_content
 
 
-@pytest.fixture(scope="module")
-def file(content: bytes, metadata, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(content, metadata, tmp_path_factory.mktemp("tflite") / "model.tflite")
+@pytest.fixture
+def file(tflite_file: Path) -> Path:
+    return tflite_file
 
 
 @pytest.fixture(scope="module")

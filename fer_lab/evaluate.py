@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from fer_lab.deploy.selection import each_row, find_run
+from fer_lab.errors import FerLabError
 from fer_lab.evaluation.corruption_error import against_row
 from fer_lab.evaluation.run import load_run
 from fer_lab.evaluation.suites import (
@@ -20,6 +21,7 @@ from fer_lab.evaluation.suites import (
     exported_files,
     frozen_models,
     open_trial,
+    publish_results,
     run_of_model,
     save_results,
 )
@@ -35,7 +37,8 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """Run `suite` on `model=<file>`, or on the run's own network and every file of its export folder.
 
     Results go to `<run>/evaluation/<suite>[__<data>]`. Clean scores of exported files on the run's own data are
-    added to `export/export.json` as well, and each opening of the test split to `record.json`.
+    added to `export/export.json` as well, and each opening of the test split to `record.json`. With `publish=<name>`
+    results, tables and figures are kept in `experiments/<name>` too, from which a clone writes the same tables.
 
     Returns:
         files: {file name: what the suite found, of `suite=clean` the metrics of `compute_metrics`}; folder.
@@ -46,11 +49,15 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """
     run = load_run(run_of_model(cfg.model) if cfg.model and not cfg.run else find_run(cfg))
     suite: Suite = build(cfg.suite)
+    if cfg.publish and suite.split != "test":
+        raise FerLabError(f"publish={cfg.publish}: suite={suite.name} shows faces, which are not kept; leave it out.")
     data = asked_data(cfg, run)
     models = frozen_models(cfg, run)
     trial = open_trial(run, models, data, suite)
     found = suite(trial)
     together = save_results(trial, suite, found)
+    if cfg.publish:
+        publish_results(Path(cfg.paths.experiments) / cfg.publish, suite, together)
     if suite.name == "clean" and trial.shared is None:
         _into_export(run.folder, {model.path: found[model.name] for model in models})
     console = Console()
@@ -63,6 +70,8 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 
 def every_row(cfg: DictConfig) -> dict[str, Any]:
     """`evaluate`; with `run=all`, of every row of `sweep=`, and the robustness suite's table of them all."""
+    if cfg.run == "all" and cfg.publish:
+        raise FerLabError("publish=<folder> keeps one run's results: name the run, run=outputs/<experiment>/seed<N>.")
     result = each_row(evaluate)(cfg)
     if cfg.run == "all" and cfg.choices.suite == "robustness":
         folder = Path(cfg.paths.outputs) / "tables" / cfg.table.name

@@ -156,3 +156,22 @@ def test_every_row_of_a_table_relative_to_its_baseline(exported_run: Path, tmp_p
     assert table[0]["row"] == "demo_cross_entropy (baseline)"
     assert [float(line["mCE"]) for line in table if line["file"] == "model.safetensors"] == [1.0, 1.0]
     assert "relative to demo_cross_entropy" in (tmp_path / "tables" / "demo" / "robustness.md").read_text()
+
+
+def test_smoothing_over_time_is_asked_scored_and_kept(run: Path, tmp_path: Path) -> None:
+    before = openings(run)
+    small = ["suite.alphas=[0.3]", "suite.windows=[2]", "suite.script.sequences=2", "suite.script.seconds=10"]
+    small += ["suite.videos=1", "suite.video_s=9", "suite.calibrations=[none]"]
+    asked = [f"run={run}", "suite=temporal", "publish=rq2", f"paths.experiments={tmp_path}", *small]
+    found = evaluate(compose("evaluate", asked))
+    assert list(found["files"]) == ["model.safetensors", "model.onnx", "model_int8.onnx"]
+    assert openings(run) == [*before, *(f"evaluate {name} suite=temporal" for name in found["files"])]
+    assert [part["name"] for part in found["files"]["model_int8.onnx"]["timelines"]] == ["surrogate", "drawn"]
+    network, onnx = (found["files"][name]["timelines"] for name in ("model.safetensors", "model.onnx"))
+    assert onnx[0]["settings"][0]["measures"]["accuracy"] == network[0]["settings"][0]["measures"]["accuracy"]
+    for name in ("temporal.csv", "temporal.md"):
+        assert (tmp_path / "rq2" / name).read_bytes() == (found["folder"] / name).read_bytes()
+    with pytest.raises(FerLabError, match="shows faces, which are not kept"):
+        evaluate(compose("evaluate", [f"run={run}", "suite=explain", "publish=rq2"]))
+    with pytest.raises(FerLabError, match="name the run"):
+        every_row(compose("evaluate", ["run=all", "sweep=demo", "publish=rq2"]))

@@ -24,6 +24,7 @@ from fer_lab.evaluation.predict import of_network, predict
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.results.record import read_record, write_json
+from fer_lab.results.scrub import scrub
 from fer_lab.results.suite_files import read_results
 from fer_lab.results.suite_tables import write_rows
 
@@ -268,3 +269,12 @@ def save_results(trial: Trial, suite: Suite, found: Mapping[str, dict[str, Any]]
     together = read_results(trial.folder, faces)
     suite.write(trial.folder, together)
     return together
+
+
+def publish_results(folder: Path, suite: Suite, together: Mapping[str, dict[str, Any]]) -> None:
+    """Keep a suite's results in a folder without any machine's paths, and write tables and figures from the copies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, result in together.items():
+        text = json.dumps(scrub(dict(result)), allow_nan=False, separators=(",", ":"))
+        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+    suite.write(folder, read_results(folder))

@@ -15,19 +15,20 @@ class Lsi:
     Args:
         weights: a weight for each emotion, in any unit; minimum and maximum are taken over `class_names`.
         class_names: order of the probabilities; K names.
+        where: the key that holds the weights, for messages.
 
     Raises:
         FerLabError: a class has no weight, or all classes have the same.
     """
 
-    def __init__(self, weights: Mapping[str, float], class_names: Sequence[str]) -> None:
+    def __init__(self, weights: Mapping[str, float], class_names: Sequence[str], where: str = "live.weights") -> None:
         if missing := [name for name in class_names if name not in weights]:
             raise FerLabError(
-                f"The model knows '{missing[0]}' but live.weights does not: add live.weights.{missing[0]}=<weight>."
+                f"The model knows '{missing[0]}' but {where} does not: add {where}.{missing[0]}=<weight>."
             )
         own = np.array([weights[name] for name in class_names], dtype=np.float64)
         if own.min() == own.max():
-            raise FerLabError(f"live.weights are all {own[0]:g}, so the index would not move: give different weights.")
+            raise FerLabError(f"{where} are all {own[0]:g}, so the index would not move: give different weights.")
         self.weights = 2 * (own - own.min()) / (own.max() - own.min()) - 1  # rows of p sum to 1, so this is the formula
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from fer_lab.results.rows import Results, Row, Run
 from fer_lab.results.suite_charts import drop_figure, groups_figure, severity_figure
 from fer_lab.results.suite_files import read_results
 from fer_lab.results.suite_tables import tta_rows, worst_groups
+from fer_lab.results.temporal_charts import temporal_figure
+from fer_lab.results.temporal_tables import answer
 
 Found = dict[str, dict[str, Any]]
 
@@ -38,6 +40,7 @@ def evaluated(results: Results, cache: Path | None, examples: bool | None) -> di
         "subgroups": [_groups(row, run) for row in rows if (run := _first(row, "subgroups"))],
         "looks": [(row, tta_rows(file, result)) for row in rows if (run := _first(row, "tta"))
                   for file, result in list(_of(run, "tta").items())[:1]],
+        "temporal": [_temporal(row, run) for row in rows if (run := _first(row, "temporal"))],
         "explained": [part for row in rows if (run := _first(row, "explain"))
                       and (part := _explained(row, run, cache, examples))],
     }  # fmt: skip
@@ -102,6 +105,12 @@ def _groups(row: Row, run: Run) -> dict[str, Any]:
     return {"row": row, "svg": svg, "sentences": worst_groups(result)}
 
 
+def _temporal(row: Row, run: Run) -> dict[str, Any]:
+    file, result = next(iter(_of(run, "temporal").items()))
+    svg = Markup(to_svg(temporal_figure(result), f"Lag of {row.name} against flips and LSI error, by smoothing"))
+    return {"row": row, "file": file, "svg": svg, "sentences": answer(result)}
+
+
 def _explained(row: Row, run: Run, cache: Path | None, examples: bool | None) -> dict[str, Any] | None:
     """Tiles of the most confident errors as data URIs; None where the faces may not be shown or are not there."""
     faces = validation_faces(run, cache) if cache is not None and shown(run, examples) else {}
@@ -119,6 +128,7 @@ def evaluated_sections(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         "elsewhere": "Other data",
         "subgroups": "Parts",
         "looks": "Several looks",
+        "temporal": "Over time",
         "explained": "Where it looked",
     }
     return [(anchor, title) for anchor, title in titles.items() if parts[anchor]]

@@ -9,10 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fer_lab.evaluation.parent import VALIDATION
+from fer_lab.evaluation.predict import save_predictions
 from fer_lab.evaluation.robustness import Robustness
+from fer_lab.evaluation.sequences import Script
 from fer_lab.evaluation.subgroups import Subgroups
 from fer_lab.evaluation.suites import save_results
+from fer_lab.evaluation.temporal import Temporal
 from fer_lab.evaluation.tta import TestTimeAugmentation
+from fer_lab.labels import EMOTIONS
 from fer_lab.results.explain_tiles import overlay, tile
 from fer_lab.results.report import write_report
 from fer_lab.results.suite_charts import drop_figure
@@ -98,3 +103,20 @@ def test_the_heat_map_shows_points_lost():
     result = {"clean": {"accuracy": 0.75}, "scenarios": {"noise": {"severities": [level] * 5}}}
     texts = {text.get_text() for text in drop_figure(result).axes[0].texts}
     assert texts == {"25.0"}
+
+
+def test_smoothing_over_time(tmp_path, run_factory, gather, make_trial):  # noqa: F811
+    record = run_factory("demo_a", 0)
+    folder, split = tmp_path / "demo_a" / "seed0", made_up_split(70)
+    logits = np.eye(len(EMOTIONS), dtype=np.float32)[split.labels]
+    trial = make_trial(made_up_model("model.safetensors", lambda faces: logits[: len(faces)]), split=split)
+    trial.run.record["key"], trial.run.folder, trial.run.class_names = record["key"], tmp_path, EMOTIONS
+    object.__setattr__(trial, "folder", folder / "evaluation" / "temporal")
+    save_predictions(tmp_path / VALIDATION, split, logits, EMOTIONS)
+    script = Script(seed=0, sequences=2, seconds=10, fps=10, segment_s=[2, 4], hold_frames=3)
+    suite = Temporal([0.3], [1], [], script, {name: k for k, name in enumerate(EMOTIONS)}, videos=0, video_s=1)
+    save_results(trial, suite, suite(trial))
+    page = page_of(gather(["demo_a"], [0]), tmp_path)
+    assert '<section id="temporal">' in page
+    assert 'href="#temporal"' in page
+    assert "EMA α=0.3" in page

@@ -156,6 +156,10 @@ def test_label_noise_of_k_fold_runs(tmp_path: Path, cache_dir: Path) -> None:
     assert found["label_noise"]["probabilities"] == "2 k-fold runs"
     ranking = pd.read_csv(tmp_path / "audits" / "synthetic" / "label_noise.csv")
     assert ranking["sample_id"][0] == wrong
+    (tmp_path / "other").mkdir()
+    table.drop(columns="logit_fear").to_parquet(tmp_path / "other" / "validation_predictions.parquet")
+    with pytest.raises(FerLabError, match="other has other classes than angry"):
+        audit(compose("audit", [*base, f"run={tmp_path}"]))
 
 
 def test_the_published_audit_has_the_known_figures() -> None:

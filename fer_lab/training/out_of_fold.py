@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from omegaconf import DictConfig
 from rich.progress import track
+from scipy.special import softmax
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -146,14 +147,17 @@ def _side(output: Tensor) -> int:
 
 def _of_runs(folder: Path, ids: np.ndarray, class_names: tuple[str, ...]) -> tuple[np.ndarray, str]:
     """Probabilities N×K from the validation predictions of k-fold runs below a folder."""
-    tables = [pq.read_table(path).to_pandas() for path in sorted(folder.rglob("validation_predictions.parquet"))]
-    if not tables:
+    paths = sorted(folder.rglob("validation_predictions.parquet"))
+    if not paths:
         raise FerLabError(
             f"run={folder}: no validation_predictions.parquet below it; train each fold of data.folds first."
         )
-    logits = pd.concat(tables).groupby("sample_id")[[f"logit_{name}" for name in class_names]].mean()
+    columns = [f"logit_{name}" for name in class_names]
+    if odd := [path for path in paths if not set(columns) <= set(pq.read_schema(path).names)]:
+        raise FerLabError(
+            f"run={folder}: {odd[0].parent} has other classes than {', '.join(class_names)}; move it away."
+        )
+    logits = pd.concat(map(pd.read_parquet, paths)).groupby("sample_id")[columns].mean()
     if absent := len(set(ids) - set(logits.index)):
         raise FerLabError(f"run={folder}: {absent} training faces are in no run's validation split; train every fold.")
-    values = logits.loc[ids].to_numpy(np.float64)
-    values = np.exp(values - values.max(axis=1, keepdims=True))
-    return values / values.sum(axis=1, keepdims=True), f"{len(tables)} k-fold runs"
+    return softmax(logits.loc[ids].to_numpy(np.float64), axis=1), f"{len(paths)} k-fold runs"

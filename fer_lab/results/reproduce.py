@@ -120,7 +120,7 @@ def _difference(kept: Path, retrained: Path) -> list[str]:
         paths = [folder / "config.yaml" for folder in (kept, retrained)]
         configs = [OmegaConf.load(path) for path in paths if path.is_file()]
         parts = [deciding_part(config) for config in configs if isinstance(config, DictConfig)]
-        found = (difference(parts[0], parts[1]) if len(parts) == 2 else []) or ["a config of another form"]
+        found = difference(parts[0], parts[1]) if len(parts) == 2 else ["a config of another form"]
     if records[0]["data_hash"] != records[1]["data_hash"]:
         found.append(f"data: {records[0]['data_hash']} -> {records[1]['data_hash']}")
     return found

@@ -46,10 +46,13 @@ def read_facts(source: Source) -> tuple[pd.DataFrame, Skipped]:
                 yield face
 
     rows = (_fact(face, source.class_names) for face in readable())
-    parts = [_columns(some) for some in iter(lambda: list(islice(rows, _CHUNK)), [])]
-    if not parts:
-        raise FerLabError(f"{source.name}: there is no readable face; {' '.join(unreadable.sentences[:1])}")
-    facts = pa.concat_tables(parts, promote_options="permissive").to_pandas()
+    try:
+        parts = [_columns(some) for some in iter(lambda: list(islice(rows, _CHUNK)), [])]
+        if not parts:
+            raise FerLabError(f"{source.name}: there is no readable face; {' '.join(unreadable.sentences[:1])}")
+        facts = pa.concat_tables(parts, promote_options="permissive").to_pandas()
+    except pa.ArrowException as error:
+        raise FerLabError(f"{source.name}: a column has text in some faces and numbers in others ({error}).") from error
     facts["exact"] = pd.factorize(facts["group"])[0]
     facts["near"] = clusters(facts["hash"].to_numpy(np.uint64))
     return facts, unreadable

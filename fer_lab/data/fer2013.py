@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
@@ -41,6 +42,11 @@ class Fer2013Source(Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.path = _find(Path(self.path).expanduser())
+        if self.path.suffix == ".parquet":
+            try:
+                pq.read_schema(self.path)
+            except (pa.ArrowException, OSError) as error:
+                raise FerLabError(f"{self.path} is not a readable parquet file ({error}); get it again.") from error
         self._files: Sequence[Path] | None = None
 
     def files(self) -> Sequence[Path]:
@@ -94,7 +100,8 @@ class Fer2013Source(Source):
         for batch in table.iter_batches(batch_size=1000, columns=["image", "label", "usage"]):
             for item in batch.to_pylist():
                 where = f"{self.path}, row {row}"
-                data = (item["image"] or {}).get("bytes") or b""
+                image = item["image"] or {}
+                data = image if isinstance(image, bytes) else image.get("bytes") or b""
                 yield self._face_or_error(f"{item['usage']}-{row:05d}", str(item["label"]), item["usage"], where, data)
                 row += 1
 

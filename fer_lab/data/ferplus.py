@@ -136,7 +136,10 @@ class FerPlusSource(Fer2013Source):
                 raise FerLabError(
                     f"{self.path}: column '{min(missing)}' is missing; give a parquet with FER+ votes, or data.votes."
                 )
-            return pq.read_table(self.path, columns=wanted).to_pandas().to_numpy(np.int64)
+            votes = pq.read_table(self.path, columns=wanted).to_pandas().to_numpy(float)
+            if bad := np.flatnonzero(~(votes >= 0).all(axis=1)).tolist():
+                raise FerLabError(f"{self.path}, row {bad[0]}: votes are missing or negative; correct them.")
+            return votes.astype(np.int64)
         return _read_votes(Path(self.votes).expanduser(), self._usages())
 
     def _usages(self) -> Sequence[str]:

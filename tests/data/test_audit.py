@@ -94,3 +94,13 @@ def test_a_source_of_which_nothing_can_be_read_is_refused() -> None:
 
     with pytest.raises(FerLabError, match="no readable face; all broken"):
         read_facts(Broken())
+
+
+def test_a_column_of_text_and_numbers_is_refused() -> None:
+    class Mixed(Made):
+        def read(self) -> Iterator[Face | FerLabError]:
+            for i, face in enumerate(super().read()):
+                yield replace(face, columns={"age": "old" if i % 2 else 3.0}) if isinstance(face, Face) else face
+
+    with pytest.raises(FerLabError, match="made: a column has text in some faces and numbers in others"):
+        read_facts(Mixed())

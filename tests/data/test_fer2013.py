@@ -120,6 +120,16 @@ def test_wrong_columns(faces, tmp_path: Path) -> None:
         contents(path, tmp_path / "cache")
 
 
+def test_a_parquet_of_plain_bytes_and_one_that_is_damaged(faces, tmp_path: Path) -> None:
+    table = pq.read_table(write_parquet(tmp_path / "f.parquet", faces)).to_pandas()
+    table.assign(image=[image["bytes"] for image in table["image"]]).to_parquet(tmp_path / "plain.parquet")
+    read = [list(Fer2013Source(path=tmp_path / name).read()) for name in ("f.parquet", "plain.parquet")]
+    assert [face.image.tobytes() for face in read[0]] == [face.image.tobytes() for face in read[1]]
+    (tmp_path / "f.parquet").write_bytes((tmp_path / "f.parquet").read_bytes()[:-9])
+    with pytest.raises(FerLabError, match="is not a readable parquet file"):
+        Fer2013Source(path=tmp_path / "f.parquet")
+
+
 def test_missing_file_and_unknown_form(faces, tmp_path: Path) -> None:
     with pytest.raises(FerLabError, match=r"does not exist; give fer2013.csv"):
         Fer2013Source(str(tmp_path / "no.csv"))

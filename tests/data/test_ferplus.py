@@ -134,6 +134,15 @@ def test_votes_of_other_faces_are_refused(files: tuple[Path, Path], tmp_path: Pa
             list(FerPlusSource(path=files[0], votes=str(files[1])).read())
 
 
+@pytest.mark.parametrize("votes", [float("nan"), -5.0])
+def test_missing_and_negative_votes_of_a_parquet_are_refused(votes: float, tmp_path: Path) -> None:
+    rated = {f"ferplus_{name}": [10.0, votes] if name == "neutral" else [0.0, 9.0] for name in RATED}
+    images = {"image": [{"bytes": b""}] * 2, "label": [0, 1], "usage": ["Training"] * 2}
+    pq.write_table(pa.table({**images, **rated}), tmp_path / "f.parquet")
+    with pytest.raises(FerLabError, match="row 1: votes are missing or negative"):
+        list(FerPlusSource(path=tmp_path / "f.parquet").read())
+
+
 def test_impossible_settings(files: tuple[Path, Path], tmp_path: Path) -> None:
     for options, sentence in (
         ({"labels": "mean"}, "use majority or plurality"),

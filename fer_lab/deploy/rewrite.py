@@ -87,4 +87,8 @@ def pool_globally(graph: onnx.ModelProto) -> onnx.ModelProto:
         if pooled and sorted(axes.get(node.input[1], [])) in ([2, 3], [-2, -1]):
             node.op_type = "GlobalAveragePool"
             del node.input[1:], node.attribute[:]
+    read = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
     return model

@@ -156,7 +156,7 @@ def test_targets_that_make_no_sense_are_refused(tiny_run: Path, tmp_path: Path, 
         export(compose("export", [f"run={tmp_path / 'seed0'}", *words]))
 
 
-def test_a_rung_whose_runtime_is_not_installed_is_named_not_fatal(tiny_run: Path, tmp_path, monkeypatch) -> None:
+def test_a_rung_whose_runtime_is_not_installed_is_named_not_fatal(tmp_path, monkeypatch) -> None:
     from fer_lab.deploy import search as module
 
     def missing(*_: object, **__: object) -> Path:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from fer_lab.deploy.card import refresh_card
-from fer_lab.deploy.latency import Measured, Plan, Target, measure, plan_of
+from fer_lab.deploy.latency import Measured, Plan, Target, measure, plan_of, runtime_versions
 from fer_lab.deploy.selection import each_row, find_run
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.parent import weights_file
@@ -55,7 +55,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
         "failed": failed,
         "settings": settings,
         "hardware": here["hardware"],
-        "versions": here["versions"],
+        "versions": here["versions"] | runtime_versions(),
     }
     write_json(run / "benchmark.json", result)
     refresh_card(run)

@@ -3,12 +3,13 @@
 Rounds go A B C A B C, so that a machine that drifts favours none; ratios are taken within a round.
 """
 
+import importlib.metadata
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -201,3 +202,12 @@ def plan_of(settings: Mapping[str, Any]) -> Plan:
         )
     rounds, iterations, starts = (int(settings[key]) for key in counts)
     return Plan(lists["threads"], lists["batches"], rounds, int(settings["warmup"]), iterations, starts)
+
+
+def runtime_versions() -> dict[str, str]:
+    """Of the runtimes that not everyone has, where they are installed."""
+    found = {}
+    for name in ("openvino", "ai-edge-litert"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

@@ -31,7 +31,7 @@ def measured_how(content: Mapping[str, Any]) -> str:
     hardware, settings, versions = content["hardware"], content["settings"], content["versions"]
     said = (
         f"{hardware['cpu']}, {hardware['cores']} cores; medians of {settings['rounds']} interleaved rounds of "
-        f"{settings['iterations']} calls, {settings['starts']} starts a file"
+        f"{settings['iterations']} calls, {settings['starts']} start{'s' if settings['starts'] > 1 else ''} a file"
     )
     load = max((entry.get("load_average", 0.0) for entry in content["entries"]), default=0.0)
     if load >= _BUSY:

@@ -1,5 +1,6 @@
 """The deploy table as files: deploy.csv with everything, deploy.md for reading, with targets and ladders."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -59,8 +60,14 @@ def _aligned(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def machines(results: Results) -> list[str]:
     """How and on what the runs were measured, without repeats."""
-    said = (run.benchmark for run in results.completed if "settings" in run.benchmark)
-    return list(dict.fromkeys(measured_how(content) for content in said))
+    found: dict[str, dict[str, Any]] = {}
+    for run in results.completed:
+        if "settings" in run.benchmark:  # told apart by all but their entries, whose greatest load is said
+            content = run.benchmark
+            alike = json.dumps([content[key] for key in ("hardware", "settings", "versions")], sort_keys=True)
+            before = found.get(alike, {"entries": []})
+            found[alike] = {**content, "entries": [*before["entries"], *content["entries"]]}
+    return [measured_how(content) for content in found.values()]
 
 
 def failed_sentences(results: Results) -> list[str]:

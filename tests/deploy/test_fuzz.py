@@ -108,7 +108,8 @@ def fuzz(original: Path, count: int, seed: int, sealed: bool) -> Counter:
 def test_damaged_files_are_refused(kind: str, original: Path) -> None:
     count = 6 if kind == "ckpt" else 20  # a run is loaded for each
     outcomes = fuzz(original, count, seed=0, sealed=True)
-    assert outcomes["refused"] >= count // 2  # zeros over zeros change nothing, and an archive has bytes that nobody reads
+    # zeros over zeros change nothing, and an archive has bytes that nobody reads
+    assert outcomes["refused"] >= count // 2
 
 
 @pytest.mark.parametrize("kind", SEALED)

@@ -55,8 +55,9 @@ def _points(part: Axes, settings: list[Mapping[str, Any]], measure: str, filled:
             part.plot(place_x, place_y, _MARKS[method], color=colour, markerfacecolor=face, markersize=4.5)
             if one["of"]["chosen"]:
                 part.plot(place_x, place_y, "o", color=INK, markerfacecolor="none", markersize=9, markeredgewidth=0.8)
-            ends = one in (members[0], members[-1])  # α lie too close for all their names
-            if filled and one["of"]["value"] and (method != "ema" or ends or one["of"]["chosen"]):
+            # α lie too close for all their names
+            named = method != "ema" or one["of"]["chosen"] or one in (members[0], members[-1])
+            if filled and one["of"]["value"] and named and (method != "ema" or measure == "flips_per_minute"):
                 text = f"{one['of']['value']:g}"
                 part.annotate(text, (place_x, place_y), (5, 4), textcoords="offset points", size=6.5, color=colour)
 

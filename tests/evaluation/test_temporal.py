@@ -16,7 +16,8 @@ from fer_lab.evaluation.temporal_scores import count_segments, difference, draw_
 from fer_lab.evaluation.timelines import drawn
 from fer_lab.labels import EMOTIONS
 from fer_lab.live.lsi import Lsi
-from fer_lab.schema import build, compose
+from fer_lab.results.suite_files import read_results
+from fer_lab.schema import CONF_DIR, build, compose
 from tests.evaluation.conftest import made_up_model, made_up_split
 
 SCRIPT = Script(seed=0, sequences=3, seconds=12, fps=10, segment_s=[2, 4], hold_frames=3)
@@ -225,3 +226,10 @@ def test_the_grid_of_the_config_is_the_paper_s() -> None:
     assert max(suite.by_method["ema"]) == 0.5
     assert (suite.by_method["vote"][0], suite.by_method["vote"][-1]) == (2, 5)
     assert suite.weights == dict(compose("live").live.weights)
+
+
+@pytest.mark.parametrize("name", ["temporal.csv", "temporal.md"])
+def test_the_kept_table_comes_from_the_kept_results(name, tmp_path) -> None:
+    kept = CONF_DIR.parent / "experiments" / "rq2"
+    make().write(tmp_path, read_results(kept))
+    assert (tmp_path / name).read_bytes() == (kept / name).read_bytes()

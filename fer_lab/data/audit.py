@@ -4,7 +4,6 @@ Every face is decoded once and forgotten: a row of facts (two hashes, brightness
 bytes a face.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -14,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from rich.progress import track
 
+from fer_lab.data.cache import pixel_group
 from fer_lab.data.class_order import suspect_order
 from fer_lab.data.near_duplicates import LEAST_CONTRAST, NEAR, clusters, perceptual_hash
 from fer_lab.data.source import SPLITS, Face, Skipped, Source
@@ -65,7 +65,7 @@ def _fact(face: Face, class_names: Sequence[str]) -> dict[str, Any]:
         "split": face.split,
         "emotion": face.emotion,
         "label": index_of(face.emotion, class_names),
-        "group": np.uint64(int.from_bytes(hashlib.blake2b(face.image.tobytes(), digest_size=8).digest())),
+        "group": np.uint64(pixel_group(face.image.tobytes())),
         "hash": np.uint64(perceptual_hash(face.image)),
         "brightness": np.float32(face.image.mean()),
         "contrast": np.float32(face.image.std()),

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fer_lab.data.images import fit
+from fer_lab.data.images import CHANNELS, fit
 from fer_lab.data.selection import Selection
 from fer_lab.data.source import Face, Source
 from fer_lab.errors import FerLabError, LeftOut
 from fer_lab.labels import class_order
-
-_CHANNELS = {"grey": 1, "rgb": 3}
 
 
 @dataclass(kw_only=True)
@@ -46,7 +44,7 @@ class ConcatSource(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.channels = _CHANNELS.get(self.channels, self.channels)  # type: ignore[call-overload]
+        self.channels = CHANNELS.get(self.channels, self.channels)  # type: ignore[call-overload]
         self.sources = {name: source for name, source in self.sources.items() if source is not None}
         if not self.sources:
             raise FerLabError("data.sources is empty; name at least one source.")

@@ -3,7 +3,6 @@
 Its official split is Training, PublicTest (validation), PrivateTest (test).
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
 
+from fer_lab.data.images import read_image, to_channels
 from fer_lab.data.source import Face, Source
 from fer_lab.errors import FerLabError
 from fer_lab.labels import LABEL_MAPS, to_emotion
@@ -178,19 +177,13 @@ def _decode(pixels: str | bytes | Path, where: str) -> np.ndarray:
     if isinstance(pixels, str):
         values = _numbers(pixels, where)
         return values.astype(np.uint8).reshape(_SIDE, _SIDE, 1)
-    try:
-        with Image.open(pixels if isinstance(pixels, Path) else io.BytesIO(pixels)) as image:
-            grey = np.asarray(image.convert("L"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise FerLabError(
-            f"{where}: not a readable image ({error}); replace it, or use data.on_corrupt=skip."
-        ) from error
-    if grey.shape != (_SIDE, _SIDE):
+    grey = to_channels(read_image(pixels, where), 1)
+    if grey.shape[:2] != (_SIDE, _SIDE):
         raise FerLabError(
             f"{where}: the image is {grey.shape[1]}×{grey.shape[0]}, FER2013 is {_SIDE}×{_SIDE}; "
             "use data=folder for other sizes, or data.on_corrupt=skip."
         )
-    return grey[..., None]
+    return np.ascontiguousarray(grey)
 
 
 def _numbers(pixels: str, where: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 
-from fer_lab.data.images import Fit, fit, read_image
+from fer_lab.data.images import CHANNELS, Fit, fit, read_image
 from fer_lab.data.source import Face, Source
 from fer_lab.data.splits import file_digest
 from fer_lab.data.tree import Entry, entries_of_folders, entries_of_manifest, with_subjects
@@ -23,7 +23,6 @@ from fer_lab.labels import LabelMap, class_order
 
 Crop = Literal["none", "detect"]
 MissingFace = Literal["skip", "stop", "keep"]
-_CHANNELS = {"grey": 1, "rgb": 3}
 
 
 @dataclass(kw_only=True)
@@ -73,7 +72,7 @@ class FolderSource(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.channels = _CHANNELS.get(self.channels, self.channels)  # type: ignore[call-overload]
+        self.channels = CHANNELS.get(self.channels, self.channels)  # type: ignore[call-overload]
         self.name = str(self.name)
         self.classes = [self.classes] if isinstance(self.classes, str) else self.classes
         self._check()

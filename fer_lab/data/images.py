@@ -24,6 +24,8 @@ MAX_PIXELS = 64_000_000
 MID_GREY = 128
 #: Pillow's readers that are used: pixels with a signature of their own. EPS, PDF or WMF would start other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "PSD", "SGI")
+#: How configs spell channels.
+CHANNELS = {"grey": 1, "rgb": 3}
 _REMEDY = "replace or remove it, or use data.on_corrupt=skip"
 
 

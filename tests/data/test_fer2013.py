@@ -145,7 +145,10 @@ def test_missing_file_and_unknown_form(faces, tmp_path: Path) -> None:
 def test_corrupt_and_missized_images_of_a_folder(faces, tmp_path: Path) -> None:
     root = write_folder(tmp_path / "f", faces)
     (root / "train" / "happy" / "Training_bad.png").write_bytes(b"not an image")
-    with pytest.raises(FerLabError, match=r"Training_bad.png: not a readable image"):
+    with pytest.raises(FerLabError, match=r"Training_bad.png: not an image"):
+        contents(root, tmp_path / "cache")
+    Image.new("1", (20_000, 10_000)).save(root / "train" / "happy" / "Training_bad.png")
+    with pytest.raises(FerLabError, match=r"Training_bad.png: over 178 megapixels"):
         contents(root, tmp_path / "cache")
     (root / "train" / "happy" / "Training_bad.png").unlink()
     Image.new("L", (50, 48)).save(root / "train" / "happy" / "Training_big.png")

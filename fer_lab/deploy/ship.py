@@ -99,7 +99,8 @@ def find_int8(
         )
     chosen = choose(trials)
     show(trials, chosen, limits)
-    files, test = {}, None
+    files: dict[str, tuple[Path, str, dict[str, Any]]] = {}
+    test: dict[str, Any] | None = None
     if chosen is None:
         print("No INT8 file is both faster than FP32 and as good: the fastest float file ships.")
         best = fastest_float(trials)
@@ -111,7 +112,7 @@ def find_int8(
         own = recalibrated(metadata, chosen.decision)
         path = workshop.write(chosen.rung, own, folder / "model_int8", draft=False)
         test = drop_on_test(data, run, fp32, path, chosen, threads)
-        more = {"rung": f"{chosen.rung.runtime}, {chosen.rung.name}", "latency_ms": chosen.latency_ms}
+        more: dict[str, Any] = {"rung": f"{chosen.rung.runtime}, {chosen.rung.name}", "latency_ms": chosen.latency_ms}
         more |= {"speedup": chosen.speedup, "distillation": workshop.distilled.get(chosen.rung.network)}
         more |= {"network": chosen.rung.network} if chosen.rung.network != TRAINED else {}
         files[f"{KEYS[chosen.rung.runtime]}_int8"] = (path, "int8", more)

@@ -4,6 +4,7 @@ Hydra composes `conf/<command>.yaml`. The root is typed, so a misspelt root key 
 `_target_` nodes, which `check_targets` binds to their signatures before anything is read or built.
 """
 
+import difflib
 import functools
 import hashlib
 import inspect
@@ -88,6 +89,7 @@ def compose(command: str = "train", overrides: Sequence[str] = ()) -> DictConfig
 
 def _own_part(cfg: DictConfig, hydra_cfg: Any) -> DictConfig:
     """Resolve name, variant and folders while Hydra's choices are known, then drop the hydra node."""
+    _refuse_unknown(hydra_cfg.runtime)
     previous = HydraConfig.instance().cfg
     HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra_cfg})
     try:
@@ -102,6 +104,18 @@ def _own_part(cfg: DictConfig, hydra_cfg: Any) -> DictConfig:
         }
         own.overrides = list(hydra_cfg.overrides.task)  # as typed, so that a parent row composes with the same ones
     return own
+
+
+def _refuse_unknown(runtime: Any) -> None:
+    """Refuse a row or table without a file: both are optional, so Hydra would go on with defaults under its name."""
+    folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
+    for group in ("experiment", "sweep"):
+        chosen = runtime.choices.get(group)
+        if chosen and not any((folder / group / f"{chosen}.yaml").exists() for folder in folders):
+            known = [file.stem for folder in folders for file in (folder / group).glob("[!_]*.yaml")]
+            close = difflib.get_close_matches(chosen, known, n=1)
+            remedy = f"did you mean {group}={close[0]}?" if close else f"--help lists what {group}= may be."
+            raise FerLabError(f"There is no conf/{group}/{chosen}.yaml; {remedy}")
 
 
 def command(

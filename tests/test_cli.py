@@ -11,6 +11,7 @@ import pytest
 
 from fer_lab import cli, schema
 from fer_lab.cli.completion import SCRIPTS, complete, conf_dir
+from fer_lab.errors import FerLabError
 
 ROOT = Path(__file__).resolve().parents[1]
 FER_LAB = [sys.executable, "-m", "fer_lab.cli"]
@@ -216,3 +217,9 @@ def test_own_warnings_show_no_code():
     ours = schema._in_a_sentence("two faces skipped", UserWarning, str(ROOT / "fer_lab" / "data" / "cache.py"), 3)
     assert ours == "Warning: two faces skipped\n"
     assert "other.py:3: UserWarning: odd" in schema._in_a_sentence("odd", UserWarning, "/lib/other.py", 3)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("experiment=demo_fokal", "demo_focal"), ("sweep=dmeo", "demo")])
+def test_a_misspelt_row_or_table_is_refused_and_not_the_defaults_under_its_name(typed, meant):
+    with pytest.raises(FerLabError, match=f"did you mean {typed.split('=')[0]}={meant}\\?"):
+        schema.compose("train", [typed])

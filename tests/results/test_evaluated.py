@@ -42,7 +42,7 @@ def table(tmp_path, run_factory, gather, make_trial):  # noqa: F811
             save_results(trial, suite, suite(trial))
         error = {"sample_id": "face-0", "true": "fear", "predicted": "sad", "confidence": 0.9,
                  "map_predicted": [[0.0, 1.0]], "map_true": [[1.0, 0.0]]}  # fmt: skip
-        result = {"file": "model.safetensors", "run_key": record["key"], "errors": [error]}
+        result = {"file": "model.safetensors", "data": {"faces": "f"}, "run_key": record["key"], "errors": [error]}
         (run / "evaluation" / "explain").mkdir()
         (run / "evaluation" / "explain" / "model.safetensors.json").write_text(json.dumps(result))
         folder = tmp_path / "cache" / "faces-0123"

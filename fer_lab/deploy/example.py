@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime
 
 here = Path(__file__).resolve().parent
-model, face = (*sys.argv[1:], *(here / "model.onnx", here / "sample_face.npy")[len(sys.argv) - 1 :])
+defaults = [str(here / "model.onnx"), str(here / "sample_face.npy")]
+model, face = [*sys.argv[1:], *defaults[len(sys.argv) - 1 :]]
 
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 about = json.loads(session.get_modelmeta().custom_metadata_map["fer_lab"])

@@ -88,7 +88,7 @@ def test_the_card_is_written_again_with_what_was_measured_since(run: Path) -> No
     key = json.loads((run / "record.json").read_text())["key"]
     levels = [{"accuracy": accuracy} for accuracy in (0.5, 0.4, 0.3, 0.2, 0.1)]
     robust = {
-        "run_key": key, "file": "model.safetensors", "data": {"split": "test"}, "clean": {"accuracy": 0.6},
+        "run_key": key, "file": "model.safetensors", "data": {"split": "test", "faces": 3}, "clean": {"accuracy": 0.6},
         "scenarios": {"low_light": {"severities": levels, "accuracy": 0.3}},
     }  # fmt: skip
     (run / "evaluation" / "robustness").mkdir(parents=True)

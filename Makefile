@@ -1,7 +1,7 @@
 # fer_lab. `make demo` shows the whole road, `make test` proves it; `make help` lists the rest.
 
 PYTHON ?= python3
-EXTRAS ?= dev
+EXTRAS ?= dev,live
 ARGS   ?=
 
 VENV := .venv
@@ -10,7 +10,7 @@ RUN  := $(BIN)/python -m fer_lab
 
 # One stamp for each set of extras, renewed when a pin or a dependency changes; installing one set removes nothing of another.
 CORE := $(VENV)/.installed-core
-DEV  := $(VENV)/.installed-dev
+DEV  := $(VENV)/.installed-dev,live
 ALL  := $(VENV)/.installed-dev,live,openvino,scale,tflite
 PINS := --constraint constraints.txt --build-constraint constraints.txt
 

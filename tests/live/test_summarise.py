@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("sqlalchemy", reason="the live extra is not installed")
 
-from fer_lab.errors import FerLabError  # noqa: E402
-from fer_lab.live.store import open_store  # noqa: E402
-from fer_lab.live.summarise import class_rows, summarise  # noqa: E402
-from fer_lab.schema import compose  # noqa: E402
+from fer_lab.errors import FerLabError
+from fer_lab.live.store import open_store
+from fer_lab.live.summarise import class_rows, summarise
+from fer_lab.schema import compose
 
 NAMES, WEIGHTS = ["happy", "sad"], {"happy": 1.0, "sad": -1.0}
 

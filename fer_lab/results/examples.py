@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from fer_lab.data.sources import SyntheticSource
 from fer_lab.results.rows import Row, Run
 
 #: Faces shown a pair.
@@ -31,6 +30,8 @@ def shown(run: Run, wanted: bool | None) -> bool:
 
 def drawn(data: Mapping[str, Any]) -> bool:
     """Whether data, as a record describes them, are drawn; a name alone can be given to a folder of photographs."""
+    from fer_lab.data.sources import SyntheticSource  # pandas, which a table does without
+
     return (data["name"], data.get("licence")) == (SyntheticSource.name, SyntheticSource.licence)
 
 

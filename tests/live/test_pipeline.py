@@ -31,7 +31,7 @@ class Scripted(Detector):
         return boxes[:, None, :2] + np.array([[20.0, 20], [40, 40]])
 
     def find_eyes(self, view: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        raise AssertionError("eyes() above answers for it")
 
 
 def frame(number: int) -> Frame:

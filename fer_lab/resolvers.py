@@ -1,5 +1,5 @@
 """What a config may compute: `${choice:...}`, `${variant:...}`, `${path:...}`, `${csv:...}`, `${scaled:...}`,
-`${rare_steps:...}`."""
+`${rare_steps:...}`, `${option_groups:}`."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
 from fer_lab.errors import FerLabError
+from fer_lab.refusals import option_groups
 
 
 def choice(group: str, *, _root_: DictConfig) -> str:
@@ -74,5 +75,6 @@ def register() -> None:
     OmegaConf.register_new_resolver("csv", lambda values: ",".join(str(value) for value in values), replace=True)
     OmegaConf.register_new_resolver("scaled", scaled, replace=True)
     OmegaConf.register_new_resolver("rare_steps", rare_steps, replace=True)
+    OmegaConf.register_new_resolver("option_groups", option_groups, replace=True)
     # conf/hydra holds our own joblib, ray, ... in full: that Hydra checks them against the plugins' keys too is welcome
     warnings.filterwarnings("ignore", "(?s).*is validated against ConfigStore schema with the same name")

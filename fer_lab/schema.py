@@ -4,7 +4,6 @@ Hydra composes `conf/<command>.yaml`. The root is typed, so a misspelt root key 
 `_target_` nodes, which `check_targets` binds to their signatures before anything is read or built.
 """
 
-import difflib
 import functools
 import hashlib
 import inspect
@@ -21,13 +20,13 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from fer_lab.errors import FerLabError
+from fer_lab.refusals import REFUSED, hydras_errors, in_words, refuse_unknown
 from fer_lab.resolvers import register
 from fer_lab.root import Config
 
@@ -81,15 +80,15 @@ def compose(command: str = "train", overrides: Sequence[str] = ()) -> DictConfig
         with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             cfg = hydra.compose(command, overrides=list(overrides), return_hydra_config=True)
         return _own_part(cfg, cfg.hydra)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise FerLabError(f"{' '.join(overrides) or command}: {_first_lines(error)}") from error
+    except REFUSED as error:
+        raise FerLabError(f"{' '.join(overrides) or command}: {in_words(error, command)}") from error
     finally:
         GlobalHydra.instance().hydra = running
 
 
 def _own_part(cfg: DictConfig, hydra_cfg: Any) -> DictConfig:
     """Resolve name, variant and folders while Hydra's choices are known, then drop the hydra node."""
-    _refuse_unknown(hydra_cfg.runtime)
+    refuse_unknown(hydra_cfg.runtime)
     previous = HydraConfig.instance().cfg
     HydraConfig.instance().cfg = OmegaConf.create({"hydra": hydra_cfg})
     try:
@@ -103,19 +102,21 @@ def _own_part(cfg: DictConfig, hydra_cfg: Any) -> DictConfig:
             g: c for g, c in choices.items() if not g.startswith("hydra/") and c and g not in ("sweep", "schema")
         }
         own.overrides = list(hydra_cfg.overrides.task)  # as typed, so that a parent row composes with the same ones
+        _limit_epochs(own)
     return own
 
 
-def _refuse_unknown(runtime: Any) -> None:
-    """Refuse a row or table without a file: both are optional, so Hydra would go on with defaults under its name."""
-    folders = [Path(source.path) for source in runtime.config_sources if source.schema == "file"]
-    for group in ("experiment", "sweep"):
-        chosen = runtime.choices.get(group)
-        if chosen and not any((folder / group / f"{chosen}.yaml").exists() for folder in folders):
-            known = [file.stem for folder in folders for file in (folder / group).glob("[!_]*.yaml")]
-            close = difflib.get_close_matches(chosen, known, n=1)
-            remedy = f"did you mean {group}={close[0]}?" if close else f"--help lists what {group}= may be."
-            raise FerLabError(f"There is no conf/{group}/{chosen}.yaml; {remedy}")
+def _limit_epochs(cfg: DictConfig) -> None:
+    """Put `trainer.limit_epochs` into `trainer.max_epochs`, which then decides alone: rows compose after the trainer,
+    so that a smoke run could not shorten them otherwise. What the command line says of max_epochs holds; a first stage
+    keeps its share of them."""
+    limit = (cfg.trainer or {}).pop("limit_epochs", None)
+    typed = any(word.lstrip("+").startswith("trainer.max_epochs=") for word in cfg.overrides)
+    if limit is None or typed or limit >= cfg.trainer.max_epochs:
+        return
+    if cfg.schedule.get("head_epochs", 0) >= 1:
+        cfg.schedule.head_epochs /= cfg.trainer.max_epochs
+    cfg.trainer.max_epochs = limit
 
 
 def command(
@@ -135,15 +136,13 @@ def command(
         def job(cfg: DictConfig) -> float | None:
             multirun = HydraConfig.get().mode == RunMode.MULTIRUN
             try:
-                return inner(_own_part(cfg, HydraConfig.get())).get("objective")
+                return inner(_composed(cfg, name)).get("objective")
             except FerLabError as error:
                 print(f"fer-lab {name}: {error}", file=sys.stderr)
-                if not multirun:
-                    sys.exit(1)
             except Exception:
-                if not multirun:
-                    raise
                 traceback.print_exc()
+            if not multirun:
+                sys.exit(1)
             return float("nan")
 
         def main() -> Any:
@@ -153,11 +152,28 @@ def command(
             if swept:
                 sys.argv.append(f"sweep_keys=[{','.join(swept)}]")
             start = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)(job)
-            return around(start) if around else start()
+            with hydras_errors():
+                try:
+                    return around(start) if around else start()
+                except REFUSED as error:
+                    print(f"fer-lab {name}: {in_words(error, name)}", file=sys.stderr)
+                    sys.exit(1)
 
         return main
 
     return wrap
+
+
+def _composed(cfg: DictConfig, name: str) -> DictConfig:
+    """The part of Hydra's config that a command's inner function gets.
+
+    Raises:
+        FerLabError: it does not resolve.
+    """
+    try:
+        return _own_part(cfg, HydraConfig.get())
+    except REFUSED as error:
+        raise FerLabError(in_words(error, name)) from error
 
 
 def _at_home(word: str) -> str:
@@ -269,8 +285,3 @@ def _bind(target: str, arguments: dict[str, Any], where: str) -> None:
     except TypeError as error:
         known = ", ".join(signature.parameters)
         raise FerLabError(f"Config '{where}': {error}; {target} takes: {known}.") from error
-
-
-def _first_lines(error: Exception) -> str:
-    text = str(error.__cause__ or error) if isinstance(error, ConfigCompositionException) else str(error)
-    return " ".join(text.split("\n")[:2]).strip()

@@ -125,15 +125,15 @@ def _overrides(command: str, current: str, conf: Path) -> Iterator[str]:
 def _keys(command: str, prefix: str, groups: Iterable[str], conf: Path) -> Iterator[str]:
     """Dotted config keys: those of the root, and those of every choice of the groups that `prefix` can still mean."""
     for file in (conf / "config.yaml", conf / f"{command}.yaml"):
-        yield from (key for key in _leaves(file) if not key.startswith("hydra."))
+        yield from (key for key in leaves(file) if not key.startswith("hydra."))
     for group in groups:
         node = group.replace("/", ".")  # hydra/launcher=ray, but hydra.launcher.ray.init.address=auto
         if node.startswith(prefix) or prefix.startswith(f"{node}."):
             for file in (conf / group).glob("*.yaml"):
-                yield from (f"{node}.{key}" for key in _leaves(file))
+                yield from (f"{node}.{key}" for key in leaves(file))
 
 
-def _leaves(file: Path) -> list[str]:
+def leaves(file: Path) -> list[str]:
     """Dotted keys of a YAML file; none where it is being edited or spreads over the root, as rows and sweeps do."""
     text = file.read_text() if file.is_file() else ""
     if "@package _global_" in text:

@@ -6,8 +6,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -240,11 +239,9 @@ def supervised(start: Callable[[], None]) -> None:
     while more:
         crash = None
         try:
-            with _raising():
-                start()
-        except CompactHydraException as error:
-            print("\n".join(filter(None, (str(error), str(error.__cause__ or "")))), file=sys.stderr)
-            sys.exit(1)
+            start()
+        except CompactHydraException:
+            raise
         except Exception as error:
             if Sweep.current is None:
                 raise
@@ -255,21 +252,6 @@ def supervised(start: Callable[[], None]) -> None:
             traceback.print_exception(crash)
     if Sweep.current and Sweep.current.sum_up():
         sys.exit(1)
-
-
-@contextmanager
-def _raising() -> Iterator[None]:
-    """Hydra raises what it would otherwise print before it ends the process."""
-    name = "HYDRA_FULL_ERROR"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def _rows(jobs: list[DictConfig]) -> list[DictConfig]:

@@ -12,6 +12,8 @@ from fer_lab.evaluation.calibration import Calibration
 from fer_lab.evaluation.decision import Decision
 from fer_lab.evaluation.significance import SCORES, group_counts, intervals
 
+COARSE = ("bf16", "dynamic", "int8")  # precisions below FP32
+
 
 @dataclass(frozen=True)
 class Drop:
@@ -49,6 +51,11 @@ class Trial:
     def passes(self) -> bool:
         return self.verdict == "passes"
 
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Runtime and precision."""
+        return self.rung.runtime, self.rung.precision
+
     def entry(self) -> dict[str, Any]:
         """What export.json lists under `ladder`."""
         facts = {name: getattr(self, name) for name in ("bytes", "latency_ms", "speedup", "verdict", "validation")}
@@ -58,11 +65,13 @@ class Trial:
 @dataclass(frozen=True)
 class Limits:
     """max_drop: points of accuracy and macro-F1 below FP32. max_ece: ECE above FP32's, after calibrating anew.
-    every_rung: judge all INT8 rungs, not only until one passes."""
+    every_rung: judge all INT8 rungs, not only until one passes. every_kind: go on until one passes in every runtime and
+    precision, bf16 and dynamic-range included, of which only INT8 can be chosen."""
 
     max_drop: float = 1.0
     max_ece: float = 0.01
     every_rung: bool = False
+    every_kind: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,9 +115,9 @@ def compare_speed(trials: Sequence[Trial]) -> None:
             trial.speedup = min(floats) / trial.latency_ms
 
 
-def contenders(trials: Sequence[Trial]) -> list[Trial]:
-    """INT8 trials that were timed and are faster than FP32 in their runtime, fastest first."""
-    timed = [trial for trial in trials if trial.rung.precision == "int8" and trial.latency_ms]
+def contenders(trials: Sequence[Trial], precisions: Sequence[str] = ("int8",)) -> list[Trial]:
+    """Trials of `precisions` that were timed and are faster than FP32 in their runtime, fastest first."""
+    timed = [trial for trial in trials if trial.rung.precision in precisions and trial.latency_ms]
     for trial in timed:
         if (trial.speedup or 0) <= 1:
             trial.verdict = "not faster than FP32"
@@ -120,7 +129,16 @@ def choose(trials: Sequence[Trial]) -> Trial | None:
     return next((trial for trial in contenders(trials) if trial.passes), None)
 
 
+def best_of_each_kind(trials: Sequence[Trial]) -> list[Trial]:
+    """The fastest trial of every runtime and precision: of those that pass, in FP32 of the trained network's."""
+    kinds = {trial.kind for trial in trials}
+    found = [fastest_float([trial for trial in trials if trial.kind == kind]) for kind in kinds if kind[1] == "fp32"]
+    coarse = contenders(trials, COARSE)
+    found += [next((t for t in coarse if t.kind == kind and t.passes), None) for kind in kinds if kind[1] != "fp32"]
+    return sorted((trial for trial in found if trial is not None), key=trials.index)
+
+
 def fastest_float(trials: Sequence[Trial]) -> Trial | None:
     """The fastest FP32 trial of the trained network; None where none was timed."""
-    floats = [trial for trial in trials if trial.rung.precision == "fp32" and trial.latency_ms]
+    floats = [t for t in trials if t.rung.precision == "fp32" and t.rung.network == TRAINED and t.latency_ms]
     return min(floats, key=lambda trial: trial.latency_ms or 0, default=None)

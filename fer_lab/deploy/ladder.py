@@ -14,20 +14,22 @@ import numpy as np
 import onnx
 
 from fer_lab.data.dataset import FaceSplit
-from fer_lab.deploy import openvino, tflite
+from fer_lab.deploy import openvino, qat, tflite
 from fer_lab.deploy.activations import curved, freeze_gates, replace_activations, squeeze_excites
 from fer_lab.deploy.distill import Distillation, remeasure
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.onnx import save, trace
+from fer_lab.deploy.prune import Pruning
 from fer_lab.deploy.quantization import StaticInt8, draw_balanced
 from fer_lab.deploy.rewrite import fold_preprocessing, pool_globally
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.models.network import Network
 
 Runtime = Literal["onnxruntime", "openvino", "litert"]
-Precision = Literal["fp32", "bf16", "int8"]
+Precision = Literal["fp32", "bf16", "dynamic", "int8"]
 SUFFIX = {"onnxruntime": ".onnx", "openvino": ".xml", "litert": ".tflite"}
 TRAINED = "trained"
+QAT = "quantisation-aware"  # fine-tuned so (fer_lab.deploy.qat): the last step of a network's name
 #: Steps from the trained network to another one, by name.
 CHANGES: dict[str, Callable[[Network, np.ndarray], Network]] = {
     "gates frozen": freeze_gates,
@@ -45,9 +47,9 @@ DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = (
 class Rung:
     """One choice.
 
-    name: of the table. runtime, precision: of the file. network: "trained", or names of :data:`CHANGES` joined
-    by " + ", which are distilled from it. folded: preprocessing folded into the first convolution. settings: of the
-    runtime's quantiser, beside what conf/quantization says.
+    name: of the table. runtime, precision: of the file. network: "trained", or names of :data:`CHANGES`, of the pruning
+    or QAT joined by " + ", which are distilled from it. folded: preprocessing folded into the first convolution.
+    settings: of the runtime's quantiser, beside what conf/quantization says.
     """
 
     name: str
@@ -58,18 +60,23 @@ class Rung:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def rungs(network: Network, runtimes: Sequence[str], only: str | None = None) -> list[Rung]:
+def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pruned: str | None = None) -> list[Rung]:
     """The rungs that make sense for a network.
 
     runtimes: which to try. only: a regular expression that names must match somewhere; float ones stay, for comparison.
+    pruned: name of the pruned network, if there is one.
     """
     acts, gates = curved(network), bool(squeeze_excites(network))
     changed = ["gates frozen"] * gates
     if acts:
         changed += ["relu6"] + ["relu6 + gates frozen"] * gates + ["silu"] * ("hard_swish" in acts)
+    floats = [pruned] if pruned else []
+    changed += floats
+    changed += [QAT, *(f"{name} + {QAT}" for name in changed)]
     found = [
         Rung("fp32", "onnxruntime", "fp32", folded=False),
         Rung("fp32, folded", "onnxruntime", "fp32"),
+        *(Rung(f"fp32, {name}", "onnxruntime", "fp32", name) for name in floats),
         Rung("int8, preprocessing as traced", "onnxruntime", "int8", folded=False),
         Rung("int8", "onnxruntime", "int8"),
         Rung("int8, stem too", "onnxruntime", "int8", settings={"float_stem": False}),
@@ -78,23 +85,42 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None) ->
         Rung("int8, convolutions only", "onnxruntime", "int8", settings={"op_types": ["Conv"]}),
     ]
     if acts:
-        floats = {"float_nodes": ["HardSwish$", "HardSigmoid$", "Sigmoid$", "Mul$"]}
-        found.append(Rung("int8, activations and gates float", "onnxruntime", "int8", settings=floats))
+        kept = {"float_nodes": ["HardSwish$", "HardSigmoid$", "Sigmoid$", "Mul$"]}
+        found.append(Rung("int8, activations and gates float", "onnxruntime", "int8", settings=kept))
     found += [Rung(f"int8, {name}", "onnxruntime", "int8", name) for name in changed]
     found += [
         Rung("fp32", "openvino", "fp32", folded=False),
         Rung("fp32, folded", "openvino", "fp32"),
+        *(Rung(f"fp32, {name}", "openvino", "fp32", name) for name in floats),
         Rung("bf16", "openvino", "bf16"),
         Rung("int8", "openvino", "int8"),
         Rung("int8, symmetric", "openvino", "int8", settings={"preset": "performance"}),
         *(Rung(f"int8, {name}", "openvino", "int8", name) for name in changed),
         Rung("fp32", "litert", "fp32", folded=False),
         Rung("fp32, folded", "litert", "fp32"),
+        *(Rung(f"fp32, {name}", "litert", "fp32", name) for name in floats),
+        Rung("dynamic range", "litert", "dynamic"),
         Rung("int8", "litert", "int8"),
         *(Rung(f"int8, {name}", "litert", "int8", name) for name in changed),
     ]
     chosen = [rung for rung in found if rung.runtime in runtimes]
     return [r for r in chosen if only is None or r.precision == "fp32" or re.search(only, f"{r.runtime} {r.name}")]
+
+
+def untrained(network: str) -> str:
+    """The network that quantisation-aware fine-tuning made `network` of."""
+    return network.removesuffix(QAT).removesuffix(" + ") or TRAINED
+
+
+def twin(rung: Rung, ladder: Sequence[Rung]) -> int | None:
+    """Place in the ladder of the rung that quantises the same network after training; None for all others.
+
+    Their files are laid out alike and are as fast.
+    """
+    if not rung.network.endswith(QAT):
+        return None
+    plain = replace(rung, name="", network=untrained(rung.network))
+    return next((i for i, other in enumerate(ladder) if replace(other, name="") == plain), None)
 
 
 class Workshop:
@@ -107,12 +133,15 @@ class Workshop:
         quantizer: StaticInt8 | None,
         distillation: Distillation,
         seed: int,
+        pruning: Pruning | None = None,
     ) -> None:
-        """training: for ranges (class-balanced) and distillation. quantizer: None where only float rungs are built."""
+        """training: for ranges (class-balanced) and distillation. quantizer: None where only float rungs are built.
+        pruning: None for none."""
         self.trained, self.macs, self.training = run.network, run.record["model"]["macs"], training.images
         count = quantizer.calibration_faces if quantizer else 1
         self.faces = training.images[draw_balanced(training.labels, count, seed)]
         self.quantizer, self.distillation, self.seed = quantizer, distillation, seed
+        self.pruning = pruning or Pruning()
         self.distilled: dict[str, dict[str, Any]] = {}  # what was done, by network
         self._made: dict[tuple, Any] = {}
 
@@ -130,15 +159,25 @@ class Workshop:
         """The trained network with changes; distilled unless it is a draft."""
 
         def changed() -> Network:
-            network = self.trained
+            network, images, about = self.trained, self.training, {}
+            if name.endswith(QAT):
+                network = self.network(untrained(name), draft)
+                if draft:
+                    return network
+                budget = (images, self.faces, self.macs, self.seed)
+                network, done = qat.fine_tune(network, self.trained, self.distillation, *budget)
+                self.distilled[name] = {"before": self.distilled.get(untrained(name)), **done}
+                return network
             for change in name.split(" + "):
-                network = CHANGES[change](network, self.faces)
+                if change == self.pruning.name:
+                    network, about = self._pruned()
+                else:
+                    network = CHANGES[change](network, self.faces)
             if draft:
                 remeasure(network, self.faces[:DRAFT_FACES])
                 return network
-            images = self.training
             network, done = self.distillation(network, self.trained, images, self.macs, self.seed)
-            self.distilled[name] = done
+            self.distilled[name] = done | about
             return network
 
         return self.trained if name == TRAINED else self._once(("network", name, draft), changed)
@@ -153,6 +192,17 @@ class Workshop:
             return pool_globally(trace(fold_preprocessing(network, shape), shape))
 
         return self._once(("graph", rung.network, rung.folded, draft and rung.network != TRAINED), traced)
+
+    def _pruned(self) -> tuple[Network, dict[str, Any]]:
+        shape = self.faces.shape[1:]
+
+        def pruned() -> tuple[Network, dict[str, Any]]:
+            network, done = self.pruning(
+                self.trained, self.faces, lambda each: pool_globally(trace(fold_preprocessing(each, shape), shape))
+            )
+            return network, {"pruning": done}
+
+        return self._once(("pruned",), pruned)
 
     def _onnx(self, rung: Rung, draft: bool) -> onnx.ModelProto:
         if rung.precision != "int8":
@@ -179,9 +229,10 @@ class Workshop:
 
         key = ("tflite", rung.network, rung.folded, metadata.to_json(), draft and rung.network != TRAINED)
         content = self._once(key, converted)
-        if rung.precision != "int8":
+        if rung.precision == "fp32":
             return content
-        return tflite.quantize(content, "int8", self._calibration(draft, LITERT_FACES), **rung.settings)
+        precision: tflite.Precision = "dynamic" if rung.precision == "dynamic" else "int8"
+        return tflite.quantize(content, precision, self._calibration(draft, LITERT_FACES), **rung.settings)
 
     def _calibration(self, draft: bool, count: int) -> np.ndarray:
         """Evenly spread, because the faces come sorted by where they lie in the split."""

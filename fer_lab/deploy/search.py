@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lab.data.dataset import FaceSplit
-from fer_lab.deploy.judge import Drop, Limits, Reference, Trial, compare_speed, contenders, drops, judge
-from fer_lab.deploy.ladder import Rung, Workshop
+from fer_lab.deploy.judge import COARSE, Drop, Limits, Reference, Trial, compare_speed, contenders, drops, judge
+from fer_lab.deploy.ladder import TRAINED, Rung, Workshop, twin
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.evaluation.decision import Decision
@@ -47,9 +47,12 @@ def search(
     """
     console = Console(stderr=True)
     trials = [Trial(rung) for rung in rungs]
+    twins = {i: j for i, rung in enumerate(rungs) if (j := twin(rung, rungs)) is not None}
     files: dict[int, Classifier] = {}
     with console.status("drafting") as status:
         for i, trial in enumerate(trials):
+            if i in twins:
+                continue
             status.update(f"drafting {i + 1} of {len(trials)}: {trial.rung.runtime}, {trial.rung.name}")
             try:
                 path = workshop.write(trial.rung, metadata, folder / f"draft{i}", draft=True)
@@ -60,9 +63,20 @@ def search(
             trial.bytes = size(path)
     for i, latency in time_files(files, validation.images[:1], rounds, iterations).items():
         trials[i].latency_ms = latency
+    for i, j in twins.items():
+        trials[i] = replace(trials[j], rung=rungs[i])
     files.clear()
     compare_speed(trials)
-    for trial in contenders(trials):
+    settled: set[object] = set()
+    floats = [t for t in trials if t.rung.precision == "fp32" and t.rung.network != TRAINED and t.latency_ms]
+    for trial in [*contenders(trials, COARSE if limits.every_kind else ("int8",)), *floats]:
+        place = trial.kind if limits.every_kind or trial in floats else "the one"
+        plain = twins.get(trials.index(trial))
+        if plain is not None and trials[plain].passes:  # it comes first: equally fast, and earlier in the ladder
+            trial.verdict = "not needed: passes when quantised after training"
+            continue
+        if place in settled and not limits.every_rung:
+            continue
         started = time.perf_counter()
         try:
             path = workshop.write(trial.rung, metadata, folder / f"rung{trials.index(trial)}", draft=False)
@@ -74,8 +88,8 @@ def search(
         _judge(trial, logits, metadata, validation, reference, decide, limits)
         console.print(f"{title}: {trial.verdict} ({time.perf_counter() - started:.0f} s)", highlight=False)
         trial.bytes = size(path)
-        if trial.passes and not limits.every_rung:
-            break
+        if trial.passes:
+            settled.add(place)
     return trials
 
 
@@ -143,6 +157,7 @@ def show(trials: Sequence[Trial], chosen: Trial | None, limits: Limits) -> None:
     table.add_column("verdict")
     for trial in sorted(trials, key=lambda trial: trial.latency_ms or float("inf")):
         fallen = [_interval(trial.drops.get(name)) for name in ("accuracy", "macro_f1")]
+        base = trial.rung.precision == "fp32" and trial.rung.network == TRAINED
         table.add_row(
             trial.rung.runtime,
             trial.rung.name,
@@ -151,7 +166,7 @@ def show(trials: Sequence[Trial], chosen: Trial | None, limits: Limits) -> None:
             _number(trial.speedup, 2),
             *fallen,
             _number(trial.validation.get("ece"), 3),
-            "[bold]chosen[/bold]" if trial is chosen else "" if trial.rung.precision == "fp32" else trial.verdict,
+            "[bold]chosen[/bold]" if trial is chosen else "" if base else trial.verdict,
         )
     Console().print(table)
 

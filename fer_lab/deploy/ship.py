@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from fer_lab.data.dataset import FaceData, FaceSplit
-from fer_lab.deploy.judge import Reference, Trial, choose, drops, fastest_float
+from fer_lab.deploy.judge import Reference, Trial, best_of_each_kind, choose, drops, fastest_float
 from fer_lab.deploy.ladder import TRAINED, Rung, Workshop, rungs
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.parity import parity
@@ -62,7 +62,8 @@ def find_int8(
     fp32: Path,
     folder: Path,
 ) -> dict[str, Any]:
-    """Search (`fer_lab.deploy.search`), and write the winner, or the fastest float file where nothing passes.
+    """Search (`fer_lab.deploy.search`), and write the winner, or the fastest float file where nothing passes; with
+    `export.limits.every_kind` the best file of every runtime and precision.
 
     Args:
         fp32: the exported ONNX file, what drops are against. folder: for what ships.
@@ -83,7 +84,7 @@ def find_int8(
     logits = predict(Classifier.load(fp32, threads).logits, validation, "validation, FP32")
     metrics = compute_metrics(logits, validation.labels, run.class_names, run.calibration)
     reference = Reference(logits, run.calibration, metrics)
-    ladder = rungs(run.network, list(cfg.export.runtimes), cfg.export.rungs)
+    ladder = rungs(run.network, list(cfg.export.runtimes), cfg.export.rungs, workshop.pruning.name)
     with TemporaryDirectory() as drafts:
         trials = search(
             workshop,
@@ -99,29 +100,34 @@ def find_int8(
         )
     chosen = choose(trials)
     show(trials, chosen, limits)
-    files: dict[str, tuple[Path, str, dict[str, Any]]] = {}
-    test: dict[str, Any] | None = None
     if chosen is None:
         print("No INT8 file is both faster than FP32 and as good: the fastest float file ships.")
-        best = fastest_float(trials)
-        if best is not None and best.rung.runtime != "onnxruntime":
-            path = workshop.write(best.rung, metadata, folder / "model", draft=False)
-            files[f"{KEYS[best.rung.runtime]}_fp32"] = (path, "fp32", {"rung": best.rung.name})
-    else:
-        assert chosen.decision is not None
-        own = recalibrated(metadata, chosen.decision)
-        path = workshop.write(chosen.rung, own, folder / "model_int8", draft=False)
-        test = drop_on_test(data, run, fp32, path, chosen, threads)
-        more: dict[str, Any] = {"rung": f"{chosen.rung.runtime}, {chosen.rung.name}", "latency_ms": chosen.latency_ms}
-        more |= {"speedup": chosen.speedup, "distillation": workshop.distilled.get(chosen.rung.network)}
-        more |= {"network": chosen.rung.network} if chosen.rung.network != TRAINED else {}
-        files[f"{KEYS[chosen.rung.runtime]}_int8"] = (path, "int8", more)
+    best = [trial for trial in (chosen or fastest_float(trials),) if trial]
+    shipped = best_of_each_kind(trials) if limits.every_kind else best
+    files = dict(_ship(trial, workshop, metadata, folder) for trial in shipped if trial.kind != ("onnxruntime", "fp32"))
+    test: dict[str, Any] | None = None
+    if chosen is not None:
+        test = drop_on_test(data, run, fp32, files[f"{KEYS[chosen.rung.runtime]}_int8"][0], chosen, threads)
     return {
         "files": files,
         "ladder": [trial.entry() | {"chosen": trial is chosen} for trial in trials],
         "test": test,
         "chosen": None if chosen is None else f"{chosen.rung.runtime}, {chosen.rung.name}",
     }
+
+
+def _ship(
+    trial: Trial, workshop: Workshop, metadata: ModelMetadata, folder: Path
+) -> tuple[str, tuple[Path, str, dict[str, Any]]]:
+    """Write a trial's file, with the calibration decided on its own logits; its name and entry for `find_int8`."""
+    rung, more = trial.rung, {"rung": f"{trial.rung.runtime}, {trial.rung.name}"}
+    own = recalibrated(metadata, trial.decision) if trial.decision else metadata
+    tail = "" if rung.precision == "fp32" else f"_{rung.precision}"
+    path = workshop.write(rung, own, folder / f"model{tail}", draft=False)
+    more |= {"latency_ms": trial.latency_ms, "speedup": trial.speedup, "verdict": trial.verdict}
+    if rung.network != TRAINED:
+        more |= {"network": rung.network, "distillation": workshop.distilled.get(rung.network)}
+    return f"{KEYS[rung.runtime]}_{rung.precision}", (path, rung.precision, more)
 
 
 def drop_on_test(data: FaceData, run: LoadedRun, fp32: Path, int8: Path, chosen: Trial, threads: int) -> dict[str, Any]:

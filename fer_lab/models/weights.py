@@ -42,6 +42,6 @@ def _made_for(path: Path) -> str:
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
-    except SafetensorError:  # damaged: whoever loads it says so
+    except (SafetensorError, OSError):  # damaged, or a link to nowhere: whoever loads it says so
         metadata = {}
     return metadata.get("timm") or path.name.split(".")[0]

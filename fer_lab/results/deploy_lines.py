@@ -11,7 +11,7 @@ from typing import Any
 
 from fer_lab.results.benchmarked import at, ratio
 from fer_lab.results.deployed import Deployed, deployed
-from fer_lab.results.rows import Results
+from fer_lab.results.rows import Results, shipped
 
 MOST_DROP, MOST_ECE = 1.0, 0.01  # points of accuracy and macro-F1; share
 #: How many times faster than FP32 of the same runtime INT8 shall be; any other network: not slower.
@@ -54,7 +54,7 @@ def deploy_lines(results: Results) -> list[Line]:
 
 def _line(one: Deployed, entries: Sequence[Deployed]) -> Line:
     record, validation, timing = one.run.record, one.validation, one.timing
-    own, settings = record["metrics"]["validation"], one.run.benchmark.get("settings", {})
+    own, settings = shipped(record), one.run.benchmark.get("settings", {})
     line: Line = {
         "row": one.run.row,
         "seed": one.run.seed,
@@ -91,9 +91,7 @@ def _line(one: Deployed, entries: Sequence[Deployed]) -> Line:
 
 def _chosen(one: Deployed) -> bool:
     """Whether a search found this file good, by the intervals of what it loses."""
-    rungs = one.run.export.get("ladder") or []
-    chosen = (rung for rung in rungs if rung.get("chosen") and rung.get("verdict") == "passes")
-    return any(one.about.get("rung") == f"{rung['runtime']}, {rung['name']}" for rung in chosen)
+    return one.precision != "fp32" and one.about.get("verdict") == "passes"
 
 
 def _size_ratio(one: Deployed, entries: Sequence[Deployed]) -> float | None:

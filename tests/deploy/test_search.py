@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,18 @@ import numpy as np
 import pytest
 
 from fer_lab.data.dataset import FaceSplit
-from fer_lab.deploy.judge import Drop, Limits, Trial, choose, compare_speed, contenders, drops, fastest_float, judge
+from fer_lab.deploy.judge import (
+    Drop,
+    Limits,
+    Trial,
+    best_of_each_kind,
+    choose,
+    compare_speed,
+    contenders,
+    drops,
+    fastest_float,
+    judge,
+)
 from fer_lab.deploy.ladder import Rung, Workshop, rungs
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
@@ -39,6 +51,19 @@ def test_the_fastest_that_passes_wins() -> None:
     assert [t.speedup for t in trials] == [0.8, 1.0, 4.0, 2.0, 1.6, 8.0]  # against the faster of the two FP32 files
     assert [t.rung.name for t in contenders(trials)] == ["broken but fast", "good", "good but slower"]
     assert choose(trials) is trials[3]
+
+
+def test_the_best_of_every_runtime_and_precision() -> None:
+    """Of FP32 the fastest of the trained network, of the others the fastest that passes, none where none does."""
+    trials = [*ladder(), trial("fp32", "fp32", 9.0, runtime="openvino"), trial("pruned", "fp32", 3.0)]
+    trials += [trial("int8", "int8", 4.5, "ECE rises from 0.01 to 0.09", runtime="openvino")]
+    trials += [trial("dynamic range", "dynamic", 12.0)]  # slower than FP32: no file to want
+    trials[7] = replace(trials[7], rung=replace(trials[7].rung, network="pruned to half"))
+    compare_speed(trials)
+    found = [(t.rung.runtime, t.rung.name) for t in best_of_each_kind(trials)]
+    assert found == [
+        ("onnxruntime", "fp32, folded"), ("onnxruntime", "good"), ("onnxruntime", "bf16"), ("openvino", "fp32")
+    ]  # fmt: skip
 
 
 def test_nothing_passes_and_the_float_file_ships() -> None:

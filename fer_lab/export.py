@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fer_lab.evaluation.decision import decide
 from fer_lab.evaluation.predict import predict
 from fer_lab.evaluation.run import load_run
 from fer_lab.results.record import write_json
+from fer_lab.results.rows import shipped
 from fer_lab.schema import build, command
 
 
@@ -71,7 +73,7 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     elif quantizer is not None:
         path = workshop.write(INT8, metadata, part / "model_int8", draft=False)
         logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "INT8 calibration")
-        own = recalibrated(metadata, decide(run.cfg, logits, validation.labels))
+        own = recalibrated(metadata, decide(run.cfg, logits, validation.labels, validation.groups))
         workshop.write(INT8, own, path, draft=False)
         files["onnx_int8"] = prove(path, "int8", validation, faces, expected)
 
@@ -85,11 +87,11 @@ def export(cfg: DictConfig) -> dict[str, Any]:
         from fer_lab.training.loggers import publish_export
 
         publish_export(run.cfg, metadata.run_key, folder)
-    _show(folder, run.record["metrics"]["validation"], files)
+    _show(folder, shipped(run.record), files)
     return result | {"folder": folder}
 
 
-def _show(folder: Path, trained: dict[str, Any], files: dict[str, dict[str, Any]]) -> None:
+def _show(folder: Path, trained: Mapping[str, Any], files: dict[str, dict[str, Any]]) -> None:
     caption = "Scores on the validation split; probability differences against torch"
     table = Table(title=f"Exported to {folder}", caption=caption, box=SIMPLE)
     table.add_column("file", no_wrap=True)

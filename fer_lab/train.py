@@ -90,8 +90,8 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
     with run.timed("evaluate"):
         validation = datamodule.validation_split
         logits = predict(of_network(network), validation, "Validation")
-        decision = decide(cfg, logits, validation.labels)
-        save_predictions(run.folder / VALIDATION, validation, logits, data.class_names, decision.calibration)
+        decision = decide(cfg, logits, validation.labels, validation.groups)
+        save_predictions(run.folder / VALIDATION, validation, logits, data.class_names, decision.validation)
 
         frozen = Frozen({weights: file_hash(weights)}, decision.calibration, decision.chosen)
         test = open_test_split(data, frozen, "train", run.record["test_openings"])
@@ -101,7 +101,7 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
     train_loss = next(row["train_loss"] for row in results[-1].rows if row["epoch"] == best.best_epoch)
     metrics: dict[str, Any] = {"train": {"loss": train_loss}}
     for name, split, split_logits in (("validation", validation, logits), ("test", test, test_logits)):
-        metrics[name] = decision.score(split_logits, split.labels, data.class_names, split.votes)
+        metrics[name] = decision.score(split_logits, split.labels, data.class_names, split.votes, split is validation)
         metrics[name]["loss"] = loss.cpu()(torch.from_numpy(split_logits), torch.from_numpy(split.labels)).item()
     save_plots(cfg, metrics, data.class_names)
     metrics |= clean_test_scores(run.folder / TEST, data.class_names, decision)

@@ -10,18 +10,25 @@ from rich import print as say
 
 from fer_lab.errors import FerLabError
 from fer_lab.results.record import read_record
+from fer_lab.results.rows import flattered
 
 
 def find_run(cfg: DictConfig) -> Path:
     """The folder `run=` names, or of the best completed run of the rows of `sweep=`, by macro-F1 on validation.
 
-    Rows on the same logits have equal macro-F1: of those the one with the lower validation NLL, the calibrated one.
+    Rows on the same logits have mostly equal macro-F1: of those the one with the lower validation NLL, the calibrated
+    one. A run whose scores are flattered (`fer_lab.results.rows.flattered`) is taken only where all are.
     Raises FerLabError when neither is given, or none of the sweep's rows has a completed run under paths.outputs.
     """
     if cfg.run:
         return Path(cfg.run)
-    validation = {folder: record["metrics"]["validation"] for folder, record in _completed(cfg).items()}
-    return max(validation, key=lambda folder: (validation[folder]["macro_f1"], -validation[folder]["nll"]))
+
+    def rank(record: dict[str, Any]) -> tuple[bool, float, float]:
+        validation = record["metrics"]["validation"]
+        return not flattered(record), validation["macro_f1"], -validation["nll"]
+
+    found = _completed(cfg)
+    return max(found, key=lambda folder: rank(found[folder]))
 
 
 def each_row(inner: Callable[[DictConfig], dict[str, Any]]) -> Callable[[DictConfig], dict[str, Any]]:

@@ -86,6 +86,12 @@ def as_calibration(value: Calibration | Mapping[str, Any] | float) -> Calibratio
     return Calibration.from_dict(value if isinstance(value, Mapping) else {"temperature": float(value)})
 
 
+def answers_of(logits: np.ndarray, by: Calibration | float | np.ndarray) -> np.ndarray:
+    """Calibrated log-probabilities, float64 N×K, of logits float N×K: by a calibration, a temperature, or as they are
+    given already, where they come from no single map (`fer_lab.evaluation.decision.cross_fitted`)."""
+    return by if isinstance(by, np.ndarray) else as_calibration(by).log_probabilities(logits)
+
+
 def no_calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     """Temperature 1: probabilities as the network gives them."""
     return Calibration("none", {"temperature": 1.0})

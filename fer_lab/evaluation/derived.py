@@ -9,7 +9,7 @@ from fer_lab.errors import FerLabError
 from fer_lab.evaluation.clean import clean_test_scores
 from fer_lab.evaluation.decision import decide
 from fer_lab.evaluation.parent import TEST, VALIDATION, Parent
-from fer_lab.evaluation.predict import copy_predictions, load_predictions, load_votes
+from fer_lab.evaluation.predict import copy_predictions, load_groups, load_predictions, load_votes
 from fer_lab.evaluation.sequences import SequenceSmoothing
 from fer_lab.evaluation.test_split import Frozen, open_test_logits
 from fer_lab.results.plots import save_plots
@@ -36,24 +36,29 @@ def derive(run: Run, parent: Parent) -> None:
     with run.timed("derive"):
         files = parent.frozen_files()
         splits = {"validation": load_predictions(parent.folder / VALIDATION, names)}
-        decision = decide(cfg, *splits["validation"])
-        calibration = decision.calibration
+        decision = decide(cfg, *splits["validation"], load_groups(parent.folder / VALIDATION))
+        calibration, validation = decision.calibration, decision.validation
         smoothing: SequenceSmoothing | None = build(cfg.smoothing) if cfg.smoothing.method != "none" else None
-        value, grid = smoothing.choose(*splits["validation"], calibration) if smoothing else (0.0, [])
+        # log-probabilities are logits whose softmax they are: chosen by cross-fitted ones, as they stand
+        value, grid = smoothing.choose(validation, splits["validation"][1], 1.0) if smoothing else (0.0, [])
 
         frozen = Frozen(files, calibration, decision.chosen | ({smoothing.name: value} if smoothing else {}))
         splits["test"] = open_test_logits(parent.folder / TEST, names, frozen, "train", run.record["test_openings"])
 
         metrics: dict[str, Any] = {"train": parent.record["metrics"]["train"]}
-        for file, (name, (logits, labels)) in zip((VALIDATION, TEST), splits.items(), strict=True):
-            copy_predictions(parent.folder / file, run.folder / file, names, calibration)
-            metrics[name] = decision.score(logits, labels, names, load_votes(run.folder / file, names))
+        for name, file, answers in (("validation", VALIDATION, validation), ("test", TEST, calibration)):
+            copy_predictions(parent.folder / file, run.folder / file, names, answers)
+            votes = load_votes(run.folder / file, names)
+            metrics[name] = decision.score(*splits[name], names, votes, own=name == "validation")
             metrics[name]["loss"] = parent.record["metrics"][name]["loss"]
         save_plots(cfg, metrics, names)
         metrics |= clean_test_scores(run.folder / TEST, names, decision)
         changes: dict[str, Any] = {}
         if smoothing:
-            metrics["sequence"] = {name: smoothing.score(*split, calibration, value) for name, split in splits.items()}
+            metrics["sequence"] = {
+                "validation": smoothing.score(validation, splits["validation"][1], 1.0, value),
+                "test": smoothing.score(*splits["test"], calibration, value),
+            }
             changes["smoothing"] = smoothing.describe(value, grid)
     run.complete(
         **changes,

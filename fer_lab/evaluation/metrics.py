@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from fer_lab.evaluation.calibration import Calibration, as_calibration
+from fer_lab.evaluation.calibration import Calibration, answers_of
 
 BINS = 15
 
@@ -15,7 +15,7 @@ def compute_metrics(
     logits: np.ndarray,
     labels: np.ndarray,
     class_names: Sequence[str],
-    calibration: Calibration | float = 1.0,
+    calibration: Calibration | float | np.ndarray = 1.0,
     votes: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Everything the record keeps of a split.
@@ -25,7 +25,8 @@ def compute_metrics(
     calibrated probabilities, their `_uncalibrated` twins of softmax(logits).
 
     Args:
-        logits: float N×K; labels: int64 N, indices into class_names; calibration: fitted, or a temperature T > 0.
+        logits: float N×K; labels: int64 N, indices into class_names; calibration: fitted, a temperature T > 0, or
+            calibrated log-probabilities, float64 N×K.
         votes: float N×K, how many raters gave each class, or their shares; None where there are none.
 
     Returns:
@@ -34,8 +35,8 @@ def compute_metrics(
         reliability and reliability_uncalibrated; with votes also `votes`, of `vote_scores`.
     """
     classes = np.arange(len(class_names))
-    log_p = as_calibration(calibration).log_probabilities(logits)
-    log_q = as_calibration(1.0).log_probabilities(logits)
+    log_p = answers_of(logits, calibration)
+    log_q = answers_of(logits, 1.0)
     predicted = log_p.argmax(1)
     precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
     auroc = [_auroc(labels == k, log_p[:, k]) for k in classes]

@@ -11,7 +11,7 @@ import torch
 from rich.progress import track
 
 from fer_lab.data.dataset import FaceSplit
-from fer_lab.evaluation.calibration import Calibration, as_calibration
+from fer_lab.evaluation.calibration import Calibration, answers_of
 from fer_lab.models.folding import folded
 from fer_lab.models.network import Network
 
@@ -54,11 +54,11 @@ def save_predictions(
     split: FaceSplit,
     logits: np.ndarray,
     class_names: Sequence[str],
-    calibration: Calibration | float = 1.0,
+    calibration: Calibration | float | np.ndarray = 1.0,
 ) -> None:
     """Write sample_id, label and predicted (their names), group (equal pixels), copy_in_train where it is known,
     logit_<class>, and votes_<class> where there are votes. Logits are uncalibrated; `predicted` is the most probable
-    class after calibration."""
+    class after calibration: of one, of a temperature, or of calibrated log-probabilities (float64 N×K)."""
     table = pd.DataFrame({"sample_id": split.ids.astype(str), "label": [class_names[k] for k in split.labels]})
     table["predicted"] = _predicted(logits, class_names, calibration)
     table["group"] = [f"{group:016x}" for group in split.groups]
@@ -72,7 +72,9 @@ def save_predictions(
     table.to_parquet(path, index=False)
 
 
-def copy_predictions(source: Path, target: Path, class_names: Sequence[str], calibration: Calibration) -> None:
+def copy_predictions(
+    source: Path, target: Path, class_names: Sequence[str], calibration: Calibration | np.ndarray
+) -> None:
     """The same predictions file under another calibration: only `predicted` may differ."""
     table = pd.read_parquet(source)
     logits = table[[f"logit_{name}" for name in class_names]].to_numpy()
@@ -97,5 +99,13 @@ def load_votes(path: Path, class_names: Sequence[str]) -> np.ndarray | None:
     return pd.read_parquet(path, columns=columns).to_numpy(np.float32) if known.issuperset(columns) else None
 
 
-def _predicted(logits: np.ndarray, class_names: Sequence[str], calibration: Calibration | float) -> np.ndarray:
-    return np.array(class_names, dtype=object)[as_calibration(calibration).log_probabilities(logits).argmax(1)]
+def load_groups(path: Path) -> np.ndarray:
+    """Which faces of a predictions file have equal pixels: N values, equal for these; all differ in files without."""
+    table = pd.read_parquet(path)
+    return table["group" if "group" in table else "sample_id"].to_numpy(str)
+
+
+def _predicted(
+    logits: np.ndarray, class_names: Sequence[str], calibration: Calibration | float | np.ndarray
+) -> np.ndarray:
+    return np.array(class_names, dtype=object)[answers_of(logits, calibration).argmax(1)]

@@ -64,9 +64,14 @@ def lines(results: Results) -> list[Line]:
 
 
 def best_row(results: Results) -> Row | None:
-    """The row of the highest mean validation macro-F1 (the earlier one of equals), None when no row has any."""
-    scored = [(value.mean, row) for row in results.rows if (value := spread(row.values(*SELECTION)))]
-    return max(scored, key=lambda pair: pair[0])[1] if scored else None
+    """The row of the highest mean validation macro-F1 (the earlier one of equals), None when no row has any; one whose
+    scores are flattered only where all are."""
+    scored = [
+        (not results.flattered(row), value.mean, row)
+        for row in results.rows
+        if (value := spread(row.values(*SELECTION)))
+    ]
+    return max(scored, key=lambda found: found[:2])[2] if scored else None
 
 
 def paired_difference(row: Row, baseline: Row, split: str, name: str) -> Spread | None:

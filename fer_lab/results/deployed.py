@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fer_lab.results.rows import Results, Row, Run
+from fer_lab.results.rows import Results, Row, Run, shipped
 
 _PRECISIONS = ("fp32", "fp16", "bf16", "dynamic", "int8")
 
@@ -76,7 +76,7 @@ def deployed(results: Results) -> list[Deployed]:
         seen: set[tuple[str, str]] = set()
         for name, kind in sorted(kinds.items(), key=lambda item: _order(*item[1])):
             file, timing = files.get(name, {}), timings.get(name, {})
-            own = run.record["metrics"]["validation"] if kind[0].startswith("torch") else {}
+            own = dict(shipped(run.record)) if kind[0].startswith("torch") else {}
             size = file.get("bytes") or timing.get("bytes")
             parity, validation = file.get("parity") or {}, file.get("validation") or own
             which = str(file.get("rung") or name) if kind in seen else ""

@@ -4,15 +4,32 @@ A row's number comes from completed runs whose config is still the row's config;
 ("not run", "failed", "stale", "unfinished"), never a zero.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fer_lab.results.comparison import Comparison
 
+#: Calibrations that may change a face's answer, and with it accuracy and F1.
+_CHANGES_ANSWERS = ("vector", "isotonic")
 COMPLETED, FAILED, STALE, UNFINISHED, NOT_RUN = "completed", "failed", "stale", "unfinished", "not run"
 #: The word a row without any completed run gets: what most needs looking at comes first.
 _WORST_FIRST = (FAILED, STALE, UNFINISHED, NOT_RUN)
+
+
+def shipped(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Validation scores of the calibration that ships, on the faces it was fitted on: what exported files, which carry
+    it, are measured by. Records from before scores were cross-fitted have no others."""
+    validation = record["metrics"]["validation"]
+    return validation.get("in_sample", validation)
+
+
+def flattered(record: Mapping[str, Any]) -> bool:
+    """Whether a run's validation accuracy and F1 are of answers that a calibration fitted on these very faces changed:
+    so in records from before scores were cross-fitted. Nothing is chosen by them where there are others."""
+    method = (record.get("calibration") or {}).get("method")
+    return method in _CHANGES_ANSWERS and not record["metrics"]["validation"].get("cross_fitted")
 
 
 @dataclass(frozen=True)
@@ -140,6 +157,10 @@ class Results:
         """Config groups in which the rows differ, in the order of the first row's choices."""
         groups = [group for row in self.rows for group in row.choices if group != "experiment"]
         return [group for group in dict.fromkeys(groups) if len({row.choices.get(group) for row in self.rows}) > 1]
+
+    def flattered(self, row: Row) -> bool:
+        """Whether a run of the row has :func:`flattered` validation scores."""
+        return any(flattered(run.record) for run in row.completed)
 
     def of_older_code(self, row: Row) -> bool:
         """Whether a run of the row was trained by code that has changed since."""

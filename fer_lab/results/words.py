@@ -97,6 +97,8 @@ def caption(results: Results) -> list[str]:
         "Mean ± standard deviation over n seeds; ★ marks the highest validation macro-F1; test metrics choose nothing.",
         "ECE (expected calibration error) and NLL (negative log-likelihood) are after calibration; lower is better.",
     ]
+    if any(run.metric("validation", "cross_fitted") for run in results.completed):
+        sentences.append("Validation is scored cross-fitted: no face by a calibration that was fitted on it.")
     if any(one.differences for one in results.comparisons.values()):
         sentences.append(
             f"Δ is the mean difference to {results.baseline} over the seeds both have, on test, with a 95 % interval "
@@ -170,6 +172,11 @@ def cautions(results: Results) -> list[str]:
         found.append("The rows were not all measured on the same data manifest: do not compare them.")
     if len({run.record["code"] for run in runs}) > 1:
         found.append("The rows were made by different versions of the code.")
+    if flattered := [row.name for row in results.rows if results.flattered(row)]:
+        found.append(
+            "Validation scores on the faces that the calibration was fitted on, which may change answers, so flattered "
+            f"and no ★: {', '.join(flattered)}; runs of today's code score validation cross-fitted."
+        )
     if older := [row.name for row in results.rows if results.of_older_code(row)]:
         found.append(f"Older code, changed since these rows were trained: {', '.join(older)}.")
     if len({run.pretraining for run in runs}) > 1:

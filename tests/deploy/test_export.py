@@ -32,7 +32,7 @@ def test_export_writes_a_checked_set(run: Path) -> None:
     fp32, int8 = written["files"]["onnx_fp32"], written["files"]["onnx_int8"]
     assert fp32["parity"]["max"] < 1e-4
     assert fp32["validation"]["accuracy"] == record["metrics"]["validation"]["accuracy"]
-    assert fp32["validation"]["ece"] == pytest.approx(record["metrics"]["validation"]["ece"], abs=1e-4)
+    assert fp32["validation"]["ece"] == pytest.approx(record["metrics"]["validation"]["in_sample"]["ece"], abs=1e-4)
     assert int8["bytes"] < 0.5 * fp32["bytes"]
 
 

@@ -35,6 +35,19 @@ def test_of_rows_on_the_same_logits_the_calibrated_one(tmp_path: Path) -> None:
     assert find_run(compose("export", ["sweep=demo", f"paths.outputs={tmp_path}"])).parent.name == "demo_focal"
 
 
+def test_a_run_that_was_scored_on_the_faces_its_calibration_was_fitted_on_is_not_the_best(tmp_path: Path) -> None:
+    cfg = compose("export", ["sweep=demo", f"paths.outputs={tmp_path}"])
+    write(tmp_path, "demo_cross_entropy", 0, 0.70)
+    write(tmp_path, "demo_focal", 0, 0.75)
+    path = tmp_path / "demo_focal" / "seed0" / "record.json"
+    record = json.loads(path.read_text()) | {"calibration": {"method": "isotonic", "x": [], "y": []}}
+    path.write_text(json.dumps(record))
+    assert find_run(cfg).parent.name == "demo_cross_entropy"
+    record["metrics"]["validation"]["cross_fitted"] = 5
+    path.write_text(json.dumps(record))
+    assert find_run(cfg).parent.name == "demo_focal"
+
+
 def test_run_is_taken_as_given_and_something_must_be() -> None:
     assert find_run(compose("export", ["run=outputs/x/seed3"])) == Path("outputs/x/seed3")
     with pytest.raises(FerLabError, match="say which run"):

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_lab.errors import FerLabError
-from fer_lab.evaluation.calibration import Calibration
-from fer_lab.evaluation.predict import load_predictions
+from fer_lab.evaluation.calibration import Calibration, fit_temperature
+from fer_lab.evaluation.decision import cross_fitted
+from fer_lab.evaluation.predict import load_groups, load_predictions
 from fer_lab.evaluation.selective import (
     POINTS,
     aurc,
@@ -110,8 +111,15 @@ def test_a_run_chooses_on_validation_and_freezes_what_it_chose(tiny_run: Path) -
     calibration = Calibration.from_dict(record["calibration"])
     splits = {}
     for split in ("validation", "test"):
-        logits, labels = load_predictions(tiny_run / f"{split}_predictions.parquet", record["model"]["class_names"])
+        path = tiny_run / f"{split}_predictions.parquet"
+        logits, labels = load_predictions(path, record["model"]["class_names"])
         splits[split] = calibration.probabilities(logits), labels
+        if split == "validation":  # nothing is chosen by what a calibration says of the faces it was fitted on
+            log_p, folds = cross_fitted(fit_temperature, logits, labels, load_groups(path))
+            splits[split] = np.exp(log_p), labels
+            assert record["metrics"][split]["cross_fitted"] == folds == 5
+            in_sample = -calibration.log_probabilities(logits)[np.arange(len(labels)), labels].mean()
+            assert record["metrics"][split]["in_sample"]["nll"] == pytest.approx(in_sample)
     threshold = threshold_for_precision(*splits["validation"], 0.8)
     assert record["test_openings"][0]["frozen"]["abstain_below"] == pytest.approx(threshold)
     for split, made in splits.items():

@@ -6,6 +6,7 @@ from fer_lab.results.aggregate import best_row, headings, lines, paired_differen
 from fer_lab.results.columns import SIZES
 from fer_lab.results.deployed import deployed, fastest_export, speed_points
 from fer_lab.results.spread import spread
+from fer_lab.results.words import cautions
 from fer_lab.results.write import results_csv, timings_csv
 
 
@@ -60,6 +61,23 @@ def test_the_best_row_is_chosen_by_validation_even_when_test_says_otherwise(tmp_
         (tmp_path / row / "seed0" / "record.json").write_text(json.dumps(record))
     assert best_row(gather(["demo_a", "demo_b"], [0])).name == "demo_b"
     assert best_row(gather(["demo_c"], [0])) is None
+
+
+def test_flattered_rows_win_only_among_themselves_and_are_named(tmp_path, run_factory, gather):
+    """Isotonic regression scored on the faces it was fitted on, as before scores were cross-fitted."""
+    isotonic = {"calibration": {"method": "isotonic", "x": [], "y": []}}
+    run_factory("plain", 0, recall=0.6)
+    run_factory("isotonic", 0, recall=0.8, **isotonic)
+    results = gather(["plain", "isotonic"], [0])
+    assert best_row(results).name == "plain"
+    assert any("flattered and no ★: isotonic;" in sentence for sentence in cautions(results))
+    path = tmp_path / "isotonic" / "seed0" / "record.json"
+    record = json.loads(path.read_text())
+    record["metrics"]["validation"]["cross_fitted"] = 5
+    path.write_text(json.dumps(record))
+    results = gather(["plain", "isotonic"], [0])
+    assert best_row(results).name == "isotonic"
+    assert not any("flattered" in sentence for sentence in cautions(results))
 
 
 def test_differences_are_paired_by_seed(tmp_path, run_factory, gather):

@@ -11,7 +11,7 @@ RUN  := $(BIN)/python -m fer_lab
 # One stamp for each set of extras, renewed when a pin or a dependency changes; installing one set removes nothing of another.
 CORE := $(VENV)/.installed-core
 DEV  := $(VENV)/.installed-dev,live
-ALL  := $(VENV)/.installed-dev,live,openvino,scale,tflite
+ALL  := $(VENV)/.installed-dev,live,openvino,prune,scale,tflite
 PINS := --constraint constraints.txt --build-constraint constraints.txt
 
 # Where containers set this, every process would compile torch and its company again, some 12 s each.
@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-setup: $(VENV)/.installed-$(EXTRAS)  ## build .venv for development (EXTRAS=dev,live,openvino,scale,tflite picks the extras)
+setup: $(VENV)/.installed-$(EXTRAS)  ## build .venv for development (EXTRAS=dev,live,openvino,prune,scale,tflite picks the extras)
 
 demo: $(CORE)  ## train, tabulate, export and benchmark a small sweep on synthetic faces, ending in outputs/demo/report.html
 	$(RUN).train sweep=demo

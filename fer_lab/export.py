@@ -53,7 +53,8 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     faces = validation.images[: cfg.export.parity_faces]
     expected = TorchClassifier(run.network, metadata, torch.get_num_threads()).probabilities(faces)
     quantizer = build(cfg.quantization)
-    workshop = Workshop(run, data.split("train"), quantizer, build(cfg.export.distill), cfg.seed)
+    distillation, pruning = build(cfg.export.distill), build(cfg.export.prune)
+    workshop = Workshop(run, data.split("train"), quantizer, distillation, cfg.seed, pruning)
 
     # A folder of its own until everything is proven: what lies in export/ is always a whole, checked set.
     folder, part = run.folder / "export", run.folder / "export.part"

@@ -1,0 +1,127 @@
+"""Quantisation-aware fine-tuning: what is rounded in training, what comes out, and when the search tries it."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fer_lab.deploy import search as searching
+from fer_lab.deploy.distill import Distillation
+from fer_lab.deploy.judge import Limits, Trial
+from fer_lab.deploy.ladder import QAT, TRAINED, Rung, Workshop, rungs, twin, untrained
+from fer_lab.models.network import Network
+from fer_lab.models.preprocess import Preprocess
+
+SHORT = Distillation(faces=64, batch=16, epochs=1, statistics_faces=32)
+
+
+class Plain(nn.Sequential):
+    """A backbone of one convolution, BatchNorm and ReLU6."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU6())
+
+
+def network() -> Network:
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    return Network(Preprocess(16, (0.5,) * 3, (0.5,) * 3), Plain(), head).eval()  # type: ignore[arg-type]
+
+
+def some_faces(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 16, 16, 1), dtype=np.uint8)
+
+
+def test_a_fake_quantised_network_rounds_and_lets_gradients_through() -> None:
+    pytest.importorskip("nncf")
+    from fer_lab.deploy.qat import fake_quantized
+
+    net, faces = network(), some_faces(32)
+    student = fake_quantized(net, faces)
+    with torch.no_grad():
+        near, exact = student(torch.from_numpy(faces)), net(torch.from_numpy(faces))
+    assert 0 < float((near - exact).abs().max()) < 0.05 * float(exact.abs().max())
+    student(torch.from_numpy(faces)).sum().backward()
+    gradients = [p.grad for name, p in student.named_parameters() if name.endswith("0.weight")]
+    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+    assert all(parameter.grad is None for parameter in net.parameters())  # the network itself stays as it was
+
+
+def test_weights_move_and_the_layers_stay() -> None:
+    pytest.importorskip("nncf")
+    from fer_lab.deploy.qat import RATE, fine_tune
+
+    net, teacher, faces = network(), network(), some_faces(64)
+    with torch.no_grad():
+        net.backbone[0].weight.add_(0.05 * torch.randn_like(net.backbone[0].weight))
+    before = copy.deepcopy(net.state_dict())
+    learned, done = fine_tune(net, teacher, SHORT, faces, faces[:32], 1000, 0)
+    assert {name: t.shape for name, t in learned.state_dict().items()} == {n: t.shape for n, t in before.items()}
+    assert not torch.equal(learned.backbone[0].weight, before["backbone.0.weight"])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert (done["steps"], done["lr"]) == (4, pytest.approx(SHORT.lr * RATE))
+    assert done["quantisers"] >= 4  # two layers' weights and inputs
+    assert not learned.training
+
+
+def test_names_and_twins() -> None:
+    assert [untrained(name) for name in (QAT, f"relu6 + {QAT}")] == [TRAINED, "relu6"]
+    ladder = rungs(network(), ["onnxruntime", "openvino"])
+    pairs = {(rung.runtime, rung.name): ladder[i] for rung in ladder if (i := twin(rung, ladder)) is not None}
+    assert set(pairs) == {("onnxruntime", f"int8, {QAT}"), ("openvino", f"int8, {QAT}")}
+    assert all((plain.runtime, plain.name) == (runtime, "int8") for (runtime, _), plain in pairs.items())
+    alone = [rung for rung in ladder if rung.name == f"int8, {QAT}"]
+    assert twin(alone[0], alone) is None
+
+
+@pytest.mark.parametrize(
+    ("passes", "built"),
+    [
+        ([True, True], ["int8"]),  # nothing to repair
+        ([False, True], ["int8", f"int8, {QAT}"]),
+        ([False, False], ["int8", f"int8, {QAT}", "int8, slow"]),
+    ],
+)
+def test_it_is_tried_only_where_its_twin_failed(
+    passes: list[bool], built: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search itself, with files that cost nothing: what is built for good, in which order."""
+    ladder = [
+        Rung("fp32", "onnxruntime", "fp32"),
+        Rung("int8", "onnxruntime", "int8"),
+        Rung(f"int8, {QAT}", "onnxruntime", "int8", QAT),
+        Rung("int8, slow", "onnxruntime", "int8", settings={"per_channel": False}),
+    ]
+    verdicts = dict(zip(["int8", f"int8, {QAT}"], passes, strict=True)) | {"int8, slow": True}
+    drafted, asked = [], []
+
+    def write(_: Workshop, rung: Rung, metadata: object, path: Path, draft: bool) -> Path:
+        (drafted if draft else asked).append(rung.name)
+        path.write_bytes(b"")
+        return path
+
+    def judged(trial: Trial, *_: object) -> None:
+        trial.verdict = "passes" if verdicts[trial.rung.name] else "accuracy drops"
+
+    class Opened:
+        logits = None
+
+        @classmethod
+        def load(cls, *_: object) -> "Opened":
+            return cls()
+
+    monkeypatch.setattr(Workshop, "write", write)
+    monkeypatch.setattr(searching, "Classifier", Opened)
+    monkeypatch.setattr(searching, "time_files", lambda files, *_: {i: [4.0, 1.0, 0.0, 2.0][i] for i in files})
+    monkeypatch.setattr(searching, "predict", lambda *_: np.zeros((1, 2)))
+    monkeypatch.setattr(searching, "_judge", judged)
+    split = type("Split", (), {"images": some_faces(1)})
+    workshop = Workshop.__new__(Workshop)
+    trials = searching.search(workshop, ladder, None, split, None, None, Limits(), tmp_path, 1)  # type: ignore[arg-type]
+    assert (drafted, asked) == (["fp32", "int8", "int8, slow"], built)
+    assert trials[2].latency_ms == 1.0  # its file is laid out as its twin's
+    if passes[0]:
+        assert trials[2].verdict.startswith("not needed")

@@ -159,13 +159,13 @@ class Workshop:
         """The trained network with changes; distilled unless it is a draft."""
 
         def changed() -> Network:
-            network, images, about = self.trained, self.training, {}
+            network, images, about = self.trained, self.training, dict[str, Any]()
             if name.endswith(QAT):
                 network = self.network(untrained(name), draft)
                 if draft:
                     return network
-                budget = (images, self.faces, self.macs, self.seed)
-                network, done = qat.fine_tune(network, self.trained, self.distillation, *budget)
+                measured = (images, self.faces, self.macs, self.seed)
+                network, done = qat.fine_tune(network, self.trained, self.distillation, *measured)
                 self.distilled[name] = {"before": self.distilled.get(untrained(name)), **done}
                 return network
             for change in name.split(" + "):

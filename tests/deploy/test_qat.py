@@ -125,3 +125,24 @@ def test_it_is_tried_only_where_its_twin_failed(
     assert trials[2].latency_ms == 1.0  # its file is laid out as its twin's
     if passes[0]:
         assert trials[2].verdict.startswith("not needed")
+
+
+def test_a_rung_is_a_file_like_its_twins_with_other_weights(tiny_run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    import onnx
+
+    from fer_lab.data.dataset import build_data
+    from fer_lab.deploy.quantization import StaticInt8
+    from fer_lab.deploy.runtimes import Classifier, describe
+    from fer_lab.evaluation.run import load_run
+
+    run = load_run(tiny_run)
+    training = build_data(run.cfg).split("train")
+    workshop = Workshop(run, training, StaticInt8(calibration_faces=32), SHORT, 0)
+    ladder = [Rung("int8", "onnxruntime", "int8"), Rung(f"int8, {QAT}", "onnxruntime", "int8", QAT)]
+    files = [workshop.write(rung, describe(run), tmp_path / f"{i}", draft=False) for i, rung in enumerate(ladder)]
+    nodes = [[node.op_type for node in onnx.load(path).graph.node] for path in files]
+    assert nodes[0] == nodes[1]
+    logits = [Classifier.load(path).logits(training.images[:4]) for path in files]
+    assert not np.array_equal(*logits)
+    assert workshop.distilled[QAT]["steps"] == 4

@@ -108,6 +108,7 @@ def quantize(
     model: "Model",
     faces: np.ndarray,
     preset: Literal["performance", "mixed"] = "mixed",
+    float_stem: bool = True,
     ignored_names: Sequence[str] = (),
     ignored_types: Sequence[str] = (),
     ignored_patterns: Sequence[str] = (),
@@ -117,7 +118,8 @@ def quantize(
 
     Args:
         model: from `read_graph`; faces: uint8 N×H×W×C training faces, native size, all of which are used.
-        preset: "performance" is symmetric throughout, "mixed" asymmetric for activations.
+        preset: "performance" is symmetric throughout, "mixed" asymmetric for activations. float_stem: leave the first
+            convolution float, see `fer_lab.deploy.quantization.StaticInt8`.
         ignored_names, ignored_types, ignored_patterns: nodes, operator types (such as "Add") and regular expressions
             of node names that stay float. fast_bias_correction: layer by layer; False is slower and more exact.
     """
@@ -125,8 +127,9 @@ def quantize(
     nncf = optional("nncf", "openvino")
     nncf.set_log_level(logging.ERROR)
     steps = [np.ascontiguousarray(faces[start : start + 1]) for start in range(len(faces))]
+    stem = {_stem(model).get_friendly_name()} if float_stem else set()
     scope = nncf.IgnoredScope(
-        names=sorted({*ignored_names, *preprocessing_nodes(model)}),
+        names=sorted({*ignored_names, *preprocessing_nodes(model)} | stem),
         types=list(ignored_types),
         patterns=list(ignored_patterns),
         validate=False,
@@ -144,9 +147,7 @@ def quantize(
 
 def preprocessing_nodes(model: "Model") -> list[str]:
     """Names of the nodes with computations between the faces and the first convolution."""
-    nodes = model.get_ordered_ops()
-    stem = next(node for node in nodes if node.get_type_name().endswith("Convolution"))
-    pending, names = [stem.input_value(0).get_node()], []
+    pending, names = [_stem(model).input_value(0).get_node()], []
     while pending:
         node = pending.pop()
         name = node.get_friendly_name()
@@ -154,6 +155,10 @@ def preprocessing_nodes(model: "Model") -> list[str]:
             names.append(name)
             pending.extend(value.get_node() for value in node.input_values())
     return names
+
+
+def _stem(model: "Model") -> Any:
+    return next(node for node in model.get_ordered_ops() if node.get_type_name().endswith("Convolution"))
 
 
 def save_openvino(

@@ -1,5 +1,7 @@
 """Replaced activations, frozen gates, folded preprocessing and distillation, on networks of the real kinds."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -105,12 +107,24 @@ def test_distillation_comes_closer_to_its_teacher_and_says_what_it_did(tiny: Net
     assert (done["steps"], done["faces_seen"]) == (20, 160)
     assert np.array_equal(logits(trained, faces), logits(again, faces))
     assert not trained.training
+    assert trained.preprocess.input_size == tiny.preprocess.input_size
+
+
+def test_distillation_on_smaller_images_ends_at_the_networks_own_size(tiny: Network, faces: np.ndarray) -> None:
+    small = Distillation(epochs=20, faces=8, batch=8, statistics_faces=8, small=tiny.preprocess.input_size // 2)
+    trained, done = small(replace_activations(tiny), tiny, faces, macs=1_000_000, seed=0)
+    own = tiny.preprocess.input_size
+    assert done["phases"] == [(own // 2, 14), (own, 6)]
+    assert trained.preprocess.input_size == tiny.preprocess.input_size == own
 
 
 def test_distillation_keeps_its_budget() -> None:
-    budget = Distillation(epochs=4, faces=1000, batch=10, tmacs=0.1)
-    assert budget.steps(available=500, macs=1_000_000) == 200  # 4 × 500 / 10
-    assert budget.steps(available=5000, macs=100_000_000) == 25  # 0.1e12 / (4 × 1e8 × 10)
+    budget = Distillation(epochs=4, faces=1000, batch=10, tmacs=0.1, small=56, last=0.2)
+    assert budget.phases(500, 1_000_000, 224) == [(56, 160), (224, 40)]  # 4 × 500 / 10 steps in all
+    # 0.1e12 / (4 × 1e8 × 10) = 25 steps at 224 px, of which a fifth; 16 times as many at 56 px, of which the rest
+    assert budget.phases(5000, 100_000_000, 224) == [(56, 320), (224, 5)]
+    assert replace(budget, small=None).phases(5000, 100_000_000, 224) == [(224, 25)]
+    assert budget.phases(5000, 100_000_000, 56) == [(56, 25)]
     with pytest.raises(FerLabError, match=r"export\.distill\.epochs"):
         Distillation(epochs=0)
 

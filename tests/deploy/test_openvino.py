@@ -97,6 +97,15 @@ def test_ignored_types_stay_float(graph, faces) -> None:
     assert all(node.input_value(0).get_node().get_type_name() != "FakeQuantize" for node in convolutions)
 
 
+@pytest.mark.parametrize("float_stem", [True, False])
+def test_the_stem_stays_float_unless_told(graph: onnx.ModelProto, faces: np.ndarray, float_stem: bool) -> None:
+    """Of NNCF's fake quantisers, none stands before the first convolution, or one does."""
+    int8 = quantize(read_graph(graph), faces[:16], float_stem=float_stem)
+    stem = next(node for node in int8.get_ordered_ops() if node.get_type_name().endswith("Convolution"))
+    before = {value.get_node().get_type_name() for value in stem.input_values()}
+    assert ("FakeQuantize" in before) is not float_stem
+
+
 def test_refusals(file: Path, graph: onnx.ModelProto, tmp_path: Path) -> None:
     alone = tmp_path / "alone.xml"
     alone.write_bytes(file.read_bytes())

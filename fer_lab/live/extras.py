@@ -13,8 +13,8 @@ from fer_lab.errors import FerLabError
 from fer_lab.live.embeddings import Embedder
 from fer_lab.live.labels import ABSTAINED
 from fer_lab.live.pipeline import Moment
+from fer_lab.live.sink import EMBEDDINGS, TRACKS, VIDEO
 
-TRACKS, EMBEDDINGS, VIDEO = "tracks.csv", "embeddings.csv", "blurred.avi"
 _BLOCKS = 6  # a blurred face is at most so many pixels wide: fewer than any published recognition needs
 _AROUND = 0.3  # of the box's side, blurred on each side of it
 
@@ -110,9 +110,10 @@ def rotation(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class BlurredVideo:
-    """The picture with every known face made unrecognisable, also where one was lost within the last second.
+    """The picture with every known face made unrecognisable, also wherever one may be that was lost within a second.
 
-    A face that the detector never finds is not blurred: it says so in privacy.json.
+    What may hide a lost face grows with time, up to most of the picture. A face that the detector has not found yet, or
+    not for longer than a second, is not blurred: privacy.json says so.
     """
 
     file = VIDEO
@@ -122,13 +123,10 @@ class BlurredVideo:
         self.path, self.fps = folder / VIDEO, fps
         self.writer: cv2.VideoWriter | None = None
         self.size = (0, 0)
-        self.boxes: dict[int, np.ndarray] = {}
 
     def add(self, moment: Moment, labels: np.ndarray, lsi: float) -> None:
         sighting = moment.sighting
-        self.boxes = {face: box for face, box in self.boxes.items() if face in sighting.expected}
-        self.boxes |= dict(zip(sighting.ids.tolist(), sighting.boxes, strict=True))
-        picture = blur_faces(sighting.frame.image, np.array([*self.boxes.values()]).reshape(-1, 4))
+        picture = blur_faces(sighting.frame.image, np.concatenate([sighting.boxes, sighting.areas]))
         text = f"{len(labels)} faces, LSI {lsi:+.2f}"
         for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
             cv2.putText(picture, text, (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.8, colour, width, cv2.LINE_AA)

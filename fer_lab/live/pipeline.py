@@ -28,7 +28,8 @@ class Sighting:
     """Where a frame's faces are.
 
     ids: int64 N; boxes: float N×4; eyes: float N×2×2, NaN for a model that was not trained on aligned faces;
-    expected: numbers of all faces that may come again.
+    expected: numbers of all faces that may come again; areas: float M×4, boxes around wherever each of these may be now,
+    found in this frame or not.
     """
 
     frame: Frame
@@ -36,6 +37,7 @@ class Sighting:
     boxes: np.ndarray
     eyes: np.ndarray
     expected: frozenset[int]
+    areas: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Pipeline:
         self.frames += 1
         places = np.array([self.places.get(face, _NO_EYES) for face in ids.tolist()]).reshape(-1, 2, 2)
         eyes = boxes[:, None, :2] + places * boxes[:, None, 2:]
-        return Sighting(frame, ids, boxes, eyes, frozenset(self.tracker.ids.tolist()))
+        return Sighting(frame, ids, boxes, eyes, frozenset(self.tracker.ids.tolist()), self.tracker.areas())
 
     def classify(self, sighting: Sighting) -> Moment:
         """Ask the model about all faces of a frame at once, and smooth each by itself."""

@@ -9,6 +9,8 @@ from typing import Any
 from fer_lab.errors import FerLabError
 
 SUMMARY, SEGMENTS, PRIVACY = "summary.csv", "segments.csv", "privacy.json"
+TRACKS, EMBEDDINGS, VIDEO = "tracks.csv", "embeddings.csv", "blurred.avi"  # fer_lab.live.extras writes these
+_OF_A_RUN = (SUMMARY, SEGMENTS, PRIVACY, TRACKS, EMBEDDINGS, VIDEO)
 
 
 class Sink:
@@ -19,12 +21,14 @@ class Sink:
         files: columns of each csv.
 
     Raises:
-        FerLabError: the folder already holds a run.
+        FerLabError: the folder already holds a file of a run, also of one with other switches: the new privacy.json
+            would not list it, and nobody would delete it.
     """
 
     def __init__(self, folder: Path, files: Mapping[str, Sequence[str]]) -> None:
-        if (folder / SUMMARY).exists():
-            raise FerLabError(f"sink={folder} already holds a {SUMMARY}: name another folder, or move that one away.")
+        for name in _OF_A_RUN:
+            if (folder / name).exists():
+                raise FerLabError(f"sink={folder} already holds a {name}: name another folder, or move that one away.")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.files = {name: (folder / name).open("x", newline="", encoding="utf-8") for name in files}

@@ -17,6 +17,7 @@ _GATE = 13.28  # 99 % quantile of chi-square with 4 degrees of freedom: x, y, wi
 # speed changes by (a second squared), and of what the size drifts by (a square root of a second). A size has no speed:
 # a face that is being hidden shrinks, and would be expected back as a dot. Chosen on scripted walks and a street scene.
 _FOUND, _SPEED, _CHANGE, _DRIFT = 0.06, 1.5, 6.0, 0.5
+_SURE = 3.0  # standard deviations within which a face is looked for by whoever must not miss it
 
 
 class Tracker:
@@ -59,6 +60,15 @@ class Tracker:
         self._advance(seconds)
         here = self.seen == self.detected
         return self.ids[here], self._boxes()[here]
+
+    def areas(self) -> np.ndarray:
+        """Boxes (float M×4) around wherever each face of `ids` may be at this moment, found or not.
+
+        They grow with the filter's doubt: a face that was missed for a second may be far away.
+        """
+        deviation = np.sqrt(self.spread[:, :, 0, 0])
+        half = self._boxes()[:, 2:] / 2 + _SURE * (deviation[:, :2] + deviation[:, 2:] / 2)
+        return np.concatenate([self.state[:, :2, 0] - half, 2 * half], axis=1)
 
     def _boxes(self) -> np.ndarray:
         centre, size = self.state[:, :2, 0], np.maximum(self.state[:, 2:, 0], 1.0)

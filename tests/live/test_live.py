@@ -130,13 +130,15 @@ def test_refusals_leave_nothing_behind(override, sentence, live_cfg, video, tmp_
     assert not (tmp_path / "sink").exists()
 
 
-def test_a_lesson_is_never_overwritten(live_cfg, video, tmp_path):
+@pytest.mark.parametrize("name", ["summary.csv", "segments.csv", "privacy.json", "tracks.csv", "blurred.avi"])
+def test_a_lesson_is_never_overwritten(name, live_cfg, video, tmp_path):
+    (tmp_path / "plan.csv").write_text("start,end,title\n0,3,All\n")
     (tmp_path / "sink").mkdir()
-    (tmp_path / "sink" / "summary.csv").write_text("an earlier lesson")
-    with pytest.raises(FerLabError, match=r"sink=.* already holds a summary\.csv: name another folder"):
-        live(live_cfg(f"source={video}"))
-    assert [file.name for file in (tmp_path / "sink").iterdir()] == ["summary.csv"]
-    assert (tmp_path / "sink" / "summary.csv").read_text() == "an earlier lesson"
+    (tmp_path / "sink" / name).write_text("an earlier lesson")
+    with pytest.raises(FerLabError, match=rf"sink=.* already holds a {name}: name another folder"):
+        live(live_cfg(f"source={video}", f"live.segments={tmp_path / 'plan.csv'}"))
+    assert [file.name for file in (tmp_path / "sink").iterdir()] == [name]
+    assert (tmp_path / "sink" / name).read_text() == "an earlier lesson"
 
 
 #: Runs the real command and reports every file it opens for writing, folder it makes or renames, and socket it opens.

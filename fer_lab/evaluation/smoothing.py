@@ -46,17 +46,26 @@ class Ema:
 
 
 class Window:
-    """Mean of the probabilities of the last `length` seconds; the paper takes 2 to 5."""
+    """Mean of the probabilities over the last `length` seconds; the paper takes 2 to 5.
+
+    Each value counts for the time since the one before it, as in :class:`Ema`, and the first for as long as the second;
+    so at an even frame rate this is the plain mean, and a second with three frames counts as much as one with 25.
+    """
 
     def __init__(self, length: float) -> None:
         self.length = length
-        self.past: deque[tuple[float, np.ndarray]] = deque()
+        self.past: deque[tuple[float, float, np.ndarray]] = deque()  # from when to when, and the value
 
     def __call__(self, probabilities: np.ndarray, seconds: float) -> np.ndarray:
-        self.past.append((seconds, probabilities))
-        while seconds - self.past[0][0] >= self.length - 1e-9:  # t / fps is seldom exact
+        start = self.past[-1][1] if self.past else seconds
+        if len(self.past) == 1 and self.past[0][0] == start:
+            self.past[0] = (2 * start - seconds, start, self.past[0][2])
+        self.past.append((start, seconds, probabilities))
+        while seconds - self.past[0][1] >= self.length - 1e-9:  # t / fps is seldom exact
             self.past.popleft()
-        return np.mean([value for _, value in self.past], axis=0)
+        lasted = np.array([end - max(start, seconds - self.length) for start, end, _ in self.past])
+        weights = lasted if lasted.any() else np.ones(len(lasted))
+        return np.average([value for *_, value in self.past], axis=0, weights=weights)
 
 
 def unsmoothed(probabilities: np.ndarray, seconds: float) -> np.ndarray:

@@ -14,7 +14,8 @@ class Labeller:
 
     Args:
         abstain_below: least confidence, the largest smoothed probability, of a label; 0 labels every face.
-        hysteresis: a face keeps its label until another class is more probable by this much.
+        hysteresis: a face keeps its label until another class is more probable by this much. A kept label needs no
+            probability of its own: the model is as confident as its most probable class says.
     """
 
     def __init__(self, abstain_below: float, hysteresis: float) -> None:
@@ -27,11 +28,10 @@ class Labeller:
         labels = np.full(len(ids), ABSTAINED, np.int64)
         for row, (face, p) in enumerate(zip(ids.tolist(), probabilities, strict=True)):
             best = int(p.argmax())
+            if p[best] < self.abstain_below:
+                continue
             before = self.last.get(face, best)
-            if p[best] - p[before] <= self.hysteresis:
-                best = before
-            if p[best] >= self.abstain_below:
-                self.last[face] = labels[row] = best
+            self.last[face] = labels[row] = before if p[best] - p[before] <= self.hysteresis else best
         return labels
 
 
@@ -67,19 +67,20 @@ class Descriptors:
     def __post_init__(self) -> None:
         self.class_seconds = np.zeros(self.classes)
         self.past: dict[int, _Past] = {}
-        self.newest = -1
 
     def add(
         self, seconds: float, ids: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, expected: frozenset[int]
     ) -> None:
-        """Take in the faces of one frame: numbers int64 N, smoothed probabilities float N×K, labels int64 N."""
+        """Take in the faces of one frame: numbers int64 N, smoothed probabilities float N×K, labels int64 N.
+
+        expected: numbers of all faces that may come again, those of this frame among them; no other ever does.
+        """
         self.past = {face: past for face, past in self.past.items() if face in expected}
         self.sightings += len(ids)
         self.abstained += int((labels == ABSTAINED).sum())
         for face, p, label in zip(ids.tolist(), probabilities, labels.tolist(), strict=True):
             past = self.past.get(face)
-            self.faces += face > self.newest  # the tracker counts upwards
-            self.newest = max(self.newest, face)
+            self.faces += past is None  # whoever was counted stays in `past` for as long as the number lives
             before = ABSTAINED if past is None else past.label
             if past is not None and (gap := seconds - past.seconds) <= PATIENCE:
                 self.pairs += 1

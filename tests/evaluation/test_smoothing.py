@@ -39,13 +39,38 @@ def test_alpha_one_keeps_nothing_of_the_past():
     np.testing.assert_allclose(smooth(B, 0.04), B)
 
 
-def test_window_is_the_mean_of_what_is_not_older_than_its_length():
+def test_window_is_the_mean_over_its_last_seconds():
     smooth = Window(2.0)
     np.testing.assert_allclose(smooth(A, 0.0), [1, 0])
-    np.testing.assert_allclose(smooth(B, 1.0), [0.5, 0.5])
+    np.testing.assert_allclose(smooth(B, 1.0), [0.5, 0.5])  # the first stands for as long as the second
     np.testing.assert_allclose(smooth(B, 2.0), [0, 1])  # the first is two seconds old
-    np.testing.assert_allclose(smooth(A, 2.5), [1 / 3, 2 / 3])
+    np.testing.assert_allclose(smooth(A, 2.5), [0.25, 0.75])  # half of the first B's second lies outside
     np.testing.assert_allclose(smooth(A, 9.0), [1, 0])
+
+
+def test_window_at_an_even_rate_is_the_plain_mean_of_its_frames():
+    smooth, rng = Window(2.0), np.random.default_rng(0)
+    past = rng.dirichlet(np.ones(7), 100)
+    for frame, p in enumerate(past):
+        value = smooth(p, frame / 10)
+        np.testing.assert_allclose(value, past[max(0, frame - 19) : frame + 1].mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("few", [1, 3, 5, 25])
+def test_a_second_counts_as_a_second_however_few_frames_it_has(few):
+    smooth = Window(3.0)
+    for frame in range(25):
+        smooth(A, (frame + 1) / 25)
+    for frame in range(few):
+        value = smooth(B, 1 + (frame + 1) / few)
+    np.testing.assert_allclose(value, [0.5, 0.5])
+
+
+def test_a_window_in_which_no_time_passes():
+    smooth = Window(1.0)
+    smooth(A, 5.0)
+    np.testing.assert_allclose(smooth(B, 5.0), [0.5, 0.5])
+    np.testing.assert_allclose(smooth(B, 5.1), [0, 1])
 
 
 @pytest.mark.parametrize("method", ["ema", "window", "none"])

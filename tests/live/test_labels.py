@@ -28,6 +28,15 @@ def test_hysteresis_keeps_a_label_until_another_is_clearly_ahead():
     assert labelled(Labeller(0.0, 0.2), 0.6, 0.35, 0.45, 0.55) == [0, 1, 1, 1]
 
 
+def test_a_kept_label_is_no_abstention_where_the_model_is_confident():
+    labeller = Labeller(0.4, 0.2)
+    assert labeller(ONE, np.array([[0.6, 0.3, 0.1]]), KNOWN).tolist() == [0]
+    # half sure of the second class, which is not far enough ahead of the first: the first is kept
+    assert labeller(ONE, np.array([[0.35, 0.5, 0.15]]), KNOWN).tolist() == [0]
+    assert labeller(ONE, np.array([[0.34, 0.38, 0.28]]), KNOWN).tolist() == [ABSTAINED]
+    assert labeller(ONE, np.array([[0.1, 0.8, 0.1]]), KNOWN).tolist() == [1]
+
+
 def test_hysteresis_is_each_face_s_own_and_forgotten_with_it():
     labeller = Labeller(0.0, 0.5)
     both = np.array([0, 1])
@@ -53,6 +62,15 @@ def test_descriptors_by_hand():
     assert found["change_l1"] == pytest.approx(3.2 / 5)
     assert found["change_l1_per_s"] == pytest.approx(3.2 / 2.5)
     assert found["abstained"] == pytest.approx(1 / 6)
+
+
+def test_faces_are_counted_in_whatever_order_they_come():
+    descriptors, five = Descriptors(2), frozenset(range(5))
+    for seconds, ids in ((0.0, [4, 0, 1, 2, 3]), (0.1, [3, 0]), (0.2, [0, 1, 2, 3, 4])):
+        p = np.full((len(ids), 2), 0.5)
+        descriptors.add(seconds, np.array(ids), p, np.zeros(len(ids), np.int64), five)
+    descriptors.add(0.3, np.array([6, 0, 5]), np.full((3, 2), 0.5), np.zeros(3, np.int64), frozenset(range(7)))
+    assert descriptors.result()["faces"] == 7
 
 
 def test_rates_do_not_depend_on_the_frame_rate():

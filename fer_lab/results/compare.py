@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from fer_lab.evaluation.significance import SCORES, Interval, group_counts, holm, intervals, mcnemar
+from fer_lab.evaluation.significance import SCORES, Interval, group_counts, holm, interval, mcnemar, resampled
 from fer_lab.results.comparison import SHOWN_FROM, Comparison, Difference, SeedTest
 from fer_lab.results.rows import Row, Run
+
+#: Row and seed of a run.
+RunId = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,48 @@ def compare(rows: Sequence[Row], baseline: str) -> dict[str, Comparison]:
         for run in row.completed
     }
     reference = next(row for row in rows if row.name == baseline)
-    found = {row.name: _compare(row, reference, answers) for row in rows if row.completed}
+    draws = _draws(answers)
+    found = {row.name: _compare(row, reference, answers, draws) for row in rows if row.completed}
     return _corrected(found, answers)
 
 
-def _compare(row: Row, baseline: Row, answers: dict[tuple[str, int], Answers | None]) -> Comparison:
-    own = _intervals(row.completed, (), answers)
+@dataclass(frozen=True)
+class _Draw:
+    """One run's scores on the resampled groups of its faces, float64 B by score name; `faces` numbers these faces."""
+
+    faces: int
+    scores: dict[str, np.ndarray]
+
+
+def _draws(answers: dict[RunId, Answers | None]) -> dict[RunId, _Draw]:
+    """Of every run with answers; all runs on the same faces share the draws of groups, and equal answers the scores."""
+    families: list[list[RunId]] = []
+    read = {run: answer for run, answer in answers.items() if answer}
+    for run, answer in read.items():
+        family = next((runs for runs in families if answer.same_faces(read[runs[0]])), None)
+        if family is None:
+            families.append([run])
+        else:
+            family.append(run)
+    found = {}
+    for number, family in enumerate(families):
+        said = {read[run].predicted.tobytes(): replace(read[run], groups=read[family[0]].groups) for run in family}
+        place = {predicted: i for i, predicted in enumerate(said)}
+        scores = resampled(np.stack([one.counts for one in said.values()]))
+        for run in family:
+            i = place[read[run].predicted.tobytes()]
+            found[run] = _Draw(number, {name: values[:, i] for name, values in scores.items()})
+    return found
+
+
+def _compare(row: Row, baseline: Row, answers: dict[RunId, Answers | None], draws: dict[RunId, _Draw]) -> Comparison:
+    own = _intervals(row.completed, (), draws)
     if row.name == baseline.name:
         return Comparison(own)
     theirs = {run.seed: run for run in baseline.completed}
     ours = [run for run in row.completed if run.seed in theirs]
     pairs = [theirs[run.seed] for run in ours]
-    bounds = _intervals(ours, pairs, answers) if len(ours) >= SHOWN_FROM else {}
+    bounds = _intervals(ours, pairs, draws) if len(ours) >= SHOWN_FROM else {}
     differences = {}
     for name in SCORES:
         values = [(a.metric("test", name), b.metric("test", name)) for a, b in zip(ours, pairs, strict=True)]
@@ -98,20 +131,21 @@ def _compare(row: Row, baseline: Row, answers: dict[tuple[str, int], Answers | N
     return Comparison(own, differences, tuple(tests))
 
 
-def _intervals(
-    ours: Sequence[Run], theirs: Sequence[Run], answers: dict[tuple[str, int], Answers | None]
-) -> dict[str, Interval]:
+def _intervals(ours: Sequence[Run], theirs: Sequence[Run], draws: dict[RunId, _Draw]) -> dict[str, Interval]:
     """Of the runs' mean scores, or with `theirs` of the difference; empty unless all runs answered the same faces."""
     runs = [*ours, *theirs]
-    read = [found for run in runs if (found := answers[run.row, run.seed])]
-    if not read or len(read) < len(runs) or not all(read[0].same_faces(other) for other in read):
+    read = [found for run in runs if (found := draws.get((run.row, run.seed)))]
+    if not read or len(read) < len(runs) or len({one.faces for one in read}) > 1:
         return {}
-    counts = np.stack([replace(one, groups=read[0].groups).counts for one in read])
-    key = " ".join(run.key for run in runs)
-    return intervals(counts[: len(ours)], counts[len(ours) :] if theirs else None, key)
+    intervals = {}
+    for name in SCORES:
+        values = np.stack([one.scores[name] for one in read], axis=1)
+        gained = values[:, : len(ours)] - values[:, len(ours) :] if theirs else values
+        intervals[name] = interval(gained, bool(theirs))
+    return intervals
 
 
-def _corrected(found: dict[str, Comparison], answers: dict[tuple[str, int], Answers | None]) -> dict[str, Comparison]:
+def _corrected(found: dict[str, Comparison], answers: dict[RunId, Answers | None]) -> dict[str, Comparison]:
     """Holm's correction over all rows and seeds of the table.
 
     Rows that give the same answers (derived rows, and their parents) are one hypothesis, counted once.

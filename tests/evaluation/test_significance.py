@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from scipy.stats import binom, t
 from sklearn.metrics import accuracy_score, f1_score
 
-from fer_lab.evaluation.significance import Interval, accuracy, group_counts, holm, intervals, macro_f1, mcnemar
+from fer_lab.evaluation.significance import (
+    Interval,
+    accuracy,
+    group_counts,
+    holm,
+    intervals,
+    macro_f1,
+    mcnemar,
+    resampled,
+)
 
 
 def counts_of(labels, *runs, groups=None, classes=3):
@@ -156,3 +165,24 @@ def test_holm_lies_between_the_raw_values_and_bonferronis(p):
     assert (corrected >= np.array(p) - 1e-12).all()
     assert (corrected <= np.minimum(len(p) * np.array(p), 1) + 1e-12).all()
     assert (np.diff(corrected[np.argsort(p, kind="stable")]) >= 0).all()
+
+
+def test_the_draws_are_common_to_all_runs():
+    rng = np.random.default_rng(0)
+    labels, a, b, c = rng.integers(0, 3, (4, 60))
+    alone = resampled(counts_of(labels, b), replicates=300)
+    among = resampled(counts_of(labels, a, b, c, b), replicates=300)
+    for name, scores in alone.items():
+        np.testing.assert_array_equal(among[name][:, 1], scores[:, 0])
+        np.testing.assert_array_equal(among[name][:, 3], scores[:, 0])
+        assert not np.array_equal(among[name][:, 0], scores[:, 0])
+
+
+def test_an_interval_hardly_depends_on_the_draws():
+    # a bound that moves from draw to draw by much of the interval's width makes stars of luck
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, 300)
+    a, b = (np.where(rng.random((5, 300)) < right, labels, rng.integers(0, 3, (5, 300))) for right in (0.5, 0.45))
+    row, baseline = counts_of(labels, *a), counts_of(labels, *b)
+    found = [intervals(row, baseline, str(key))["macro_f1"] for key in range(8)]
+    assert np.std([one.low for one in found]) < 0.015 * (found[0].high - found[0].low)

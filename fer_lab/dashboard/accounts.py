@@ -14,7 +14,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from fer_lab.errors import FerLabError
-from fer_lab.live.store import Access, Store, User, WebSession
+from fer_lab.live.store import Store
+from fer_lab.live.store_tables import Access, User, WebSession
 
 ROLES = ("admin", "teacher", "researcher")
 #: Least characters of a password; the most keep a login cheap.

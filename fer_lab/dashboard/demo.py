@@ -12,7 +12,8 @@ from fer_lab.dashboard import accounts
 from fer_lab.errors import FerLabError
 from fer_lab.labels import EMOTIONS
 from fer_lab.live.lsi import Lsi
-from fer_lab.live.store import LessonSecond, Store
+from fer_lab.live.store import Store
+from fer_lab.live.store_tables import LessonSecond
 
 WEIGHTS = {"happy": 1.0, "surprise": 0.5, "neutral": 0.25, "sad": -0.5, "fear": -0.75, "angry": -1.0, "disgust": -1.0}
 MIN_GROUP = 5
@@ -57,6 +58,7 @@ class Simulated:
             session.add_all(
                 LessonSecond(
                     lesson_id=lesson, second=second, faces=float(self.faces[second]),
+                    fewest=int(self.faces[second]),
                     probabilities=self.probabilities[second].tolist(),
                     **dict(zip(("lsi", "lsi_low", "lsi_high"), self._band(second), strict=True)),
                 )

@@ -82,7 +82,7 @@ class Keeper:
         if self.sink:
             self.sink.write(SUMMARY, summary.row(second, self.scale))
         if self.store and self.lesson is not None:
-            self.store.add_second(self.lesson, second.second, *_stored(second))
+            self.store.add_second(self.lesson, second.second, second.faces, second.fewest, *_stored(second))
         self.parts.add(second)
 
     def moment(self, moment: Moment, labels: np.ndarray, lsi: float) -> None:
@@ -96,7 +96,9 @@ class Keeper:
             times = [f"{segment.start_s:g}", f"{segment.end_s:g}", segment.title, f"{mean.second}"]
             self.sink.write(SEGMENTS, [*times, *summary.values(mean, self.scale)])
         if self.store and self.lesson is not None:
-            self.store.add_segment(self.lesson, segment.start_s, segment.end_s, segment.title, *_stored(mean))
+            self.store.add_segment(
+                self.lesson, segment.start_s, segment.end_s, segment.title, mean.faces, *_stored(mean)
+            )
 
     def close(self) -> None:
         """Finish the segments, then every file and the lesson."""
@@ -111,8 +113,8 @@ class Keeper:
             self.parts.close()
 
 
-def _stored(second: Second) -> tuple[float, list[float], float, float, float]:
-    return second.faces, second.probabilities.tolist(), second.lsi, second.low, second.high
+def _stored(second: Second) -> tuple[list[float], float, float, float]:
+    return second.probabilities.tolist(), second.lsi, second.low, second.high
 
 
 def _extras(cfg: DictConfig, source: Source, classifier: Classifier, embedder: Embedder | None) -> list[Extra]:

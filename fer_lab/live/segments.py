@@ -85,4 +85,5 @@ class SegmentMeans:
 def mean(seconds: Sequence[Second]) -> Second:
     """The mean of stored seconds, at least one; its number is how many they are."""
     faces, lsi, deviation = np.mean([(s.faces, s.lsi, s.deviation) for s in seconds], axis=0).tolist()
-    return Second(len(seconds), faces, np.mean([s.probabilities for s in seconds], axis=0), lsi, deviation)
+    probabilities = np.mean([second.probabilities for second in seconds], axis=0)
+    return Second(len(seconds), faces, min(second.fewest for second in seconds), probabilities, lsi, deviation)

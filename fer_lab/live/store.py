@@ -1,123 +1,25 @@
-"""Lessons in a database: SQLite in a file by default, PostgreSQL by its URL. Only group values, never a single face.
+"""Lessons in a database: SQLite in a file by default, PostgreSQL by its URL.
 
 Every second is a transaction of its own, so a crash loses the one that was still open. Writers in other processes wait
-for each other (SQLite: write-ahead log, a lock held for one row). No table has a column for a track, a frame, a crop,
-an embedding or a source. users, sessions and access_log belong to the dashboard.
+for each other (SQLite: write-ahead log, a lock held for one row).
 """
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, String, TypeDecorator, create_engine, delete, event, select
+from sqlalchemy import URL, Engine, create_engine, delete, event, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
 from fer_lab.errors import FerLabError
+from fer_lab.live.store_tables import Access, Base, Lesson, LessonSecond, LessonSegment
 
 _BUSY_S = 30  # seconds that a writer waits for its turn
-
-
-class Utc(TypeDecorator):
-    """An aware time, kept as naive UTC because SQLite knows no time zones."""
-
-    impl, cache_ok = DateTime, True
-
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return value and value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return value and value.replace(tzinfo=UTC)
-
-
-class Base(DeclarativeBase):
-    """All tables."""
-
-    type_annotation_map: ClassVar = {
-        datetime: Utc, dict[str, Any]: JSON, dict[str, float]: JSON, list[str]: JSON, list[float]: JSON
-    }  # fmt: skip
-
-
-class Lesson(Base):
-    """One run. class_names: order of `probabilities` everywhere; privacy: what was kept, and why it might be."""
-
-    __tablename__ = "lessons"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    title: Mapped[str]
-    class_name: Mapped[str] = mapped_column(index=True)
-    teacher: Mapped[str]
-    started: Mapped[datetime] = mapped_column(index=True)
-    ended: Mapped[datetime | None]
-    purpose: Mapped[str]
-    model_key: Mapped[str]
-    class_names: Mapped[list[str]]
-    weights: Mapped[dict[str, float]]
-    min_group: Mapped[int]
-    privacy: Mapped[dict[str, Any]]
-
-
-class LessonSecond(Base):
-    """A second with at least min_group faces. faces: mean number; lsi, lsi_low, lsi_high in [-1, 1] (95 % band)."""
-
-    __tablename__ = "seconds"
-    lesson_id: Mapped[int] = mapped_column(ForeignKey("lessons.id", ondelete="CASCADE"), primary_key=True)
-    second: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    faces: Mapped[float]
-    probabilities: Mapped[list[float]]
-    lsi: Mapped[float]
-    lsi_low: Mapped[float]
-    lsi_high: Mapped[float]
-
-
-class LessonSegment(Base):
-    """A part of the lesson, in seconds since the start; values as in LessonSecond, over its stored seconds."""
-
-    __tablename__ = "segments"
-    lesson_id: Mapped[int] = mapped_column(ForeignKey("lessons.id", ondelete="CASCADE"), primary_key=True)
-    start_s: Mapped[float] = mapped_column(primary_key=True)
-    end_s: Mapped[float]
-    title: Mapped[str]
-    faces: Mapped[float]
-    probabilities: Mapped[list[float]]
-    lsi: Mapped[float]
-    lsi_low: Mapped[float]
-    lsi_high: Mapped[float]
-
-
-class User(Base):
-    """Of the dashboard. role: admin, teacher or researcher; classes: a teacher's own."""
-
-    __tablename__ = "users"
-    name: Mapped[str] = mapped_column(primary_key=True)
-    password_hash: Mapped[str]
-    role: Mapped[str] = mapped_column(String(16))
-    classes: Mapped[list[str]]
-
-
-class WebSession(Base):
-    """A login. Only a hash of the cookie's token is kept."""
-
-    __tablename__ = "sessions"
-    token_hash: Mapped[str] = mapped_column(primary_key=True)
-    user: Mapped[str] = mapped_column(ForeignKey("users.name", ondelete="CASCADE"))
-    csrf: Mapped[str]
-    created: Mapped[datetime]
-    seen: Mapped[datetime]
-    expires: Mapped[datetime] = mapped_column(index=True)
-
-
-class Access(Base):
-    """Who saw or did what."""
-
-    __tablename__ = "access_log"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    when: Mapped[datetime] = mapped_column(index=True)
-    user: Mapped[str]
-    action: Mapped[str]
-    lesson_id: Mapped[int | None]
 
 
 class Store:
@@ -126,7 +28,7 @@ class Store:
     Its methods raise FerLabError where the database does not answer (disk full, locked for half a minute, gone).
     """
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
     @contextmanager
@@ -157,18 +59,18 @@ class Store:
         return lesson.id
 
     def add_second(
-        self, lesson_id: int, second: int, faces: float, probabilities: Sequence[float], lsi: float, lsi_low: float,
-        lsi_high: float,
+        self, lesson_id: int, second: int, faces: float, fewest: int, probabilities: Sequence[float], lsi: float,
+        lsi_low: float, lsi_high: float,
     ) -> None:  # fmt: skip
-        """Keep one second, on disk when this returns.
+        """Keep one second, on disk when this returns; values as in :class:`LessonSecond`.
 
         Raises:
-            FerLabError: there are fewer faces than the lesson's min_group, or no such lesson.
+            FerLabError: a frame of it had fewer faces than the lesson's min_group, or there is no such lesson.
         """
         self._add(
             LessonSecond(
-                lesson_id=lesson_id, second=second, faces=faces, probabilities=[float(p) for p in probabilities],
-                lsi=lsi, lsi_low=lsi_low, lsi_high=lsi_high,
+                lesson_id=lesson_id, second=second, faces=faces, fewest=fewest,
+                probabilities=[float(p) for p in probabilities], lsi=lsi, lsi_low=lsi_low, lsi_high=lsi_high,
             )
         )  # fmt: skip
 
@@ -189,8 +91,9 @@ class Store:
             lesson = session.get(Lesson, row.lesson_id)
             if lesson is None:
                 raise FerLabError(f"The store has no lesson {row.lesson_id}: it was purged, or never started.")
-            if row.faces < lesson.min_group:
-                raise FerLabError(f"{row.faces:g} faces are no group of {lesson.min_group}: nothing is stored of them.")
+            fewest = row.fewest if isinstance(row, LessonSecond) else row.faces
+            if fewest < lesson.min_group:
+                raise FerLabError(f"{fewest:g} faces are no group of {lesson.min_group}: nothing is stored of them.")
             session.add(row)
 
     def end_lesson(self, lesson_id: int, ended: datetime | None = None) -> None:
@@ -252,27 +155,54 @@ def open_store(url_or_path: str | Path) -> Store:
     """Open a store, or make it: a SQLite file, readable by this account only, or any URL that SQLAlchemy knows.
 
     Raises:
-        FerLabError: it cannot be opened, or the database's driver is not installed.
+        FerLabError: it cannot be opened, the database's driver is not installed, or others may read the file and it is
+            not this account's to close.
     """
-    text = str(url_or_path)
+    where = str(url_or_path)
     try:
-        if "://" not in text:
-            path = Path(text)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            text = f"sqlite:///{path}"
-        engine = create_engine(text)
+        url = make_url(where) if "://" in where else URL.create("sqlite", database=where)
+        if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+            _for_us_only(Path(str(url.database)))
+        engine = create_engine(url)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _connected)
             event.listen(engine, "begin", _begun)
         Base.metadata.create_all(engine)
+        _complete(engine)
     except ModuleNotFoundError as error:
         raise FerLabError(f"The store's driver {error.name} is not installed: pip install {error.name}.") from error
     except (ArgumentError, NoSuchModuleError, DBAPIError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        what = text.partition("@")[2] or text  # no password in a message
+        what = where.partition("@")[2] or where  # no password in a message
         raise FerLabError(f"The store {what} cannot be opened ({reason}): give a file, or a database's URL.") from error
     return Store(engine)
+
+
+def _for_us_only(path: Path) -> None:
+    """Make a SQLite file that no other account can read, or take their rights to it, and to its log, away."""
+    if str(path).startswith("file:"):
+        raise FerLabError(f"The store {path} is a SQLite URI, of which nobody knows the file: give the file's path.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        try:
+            if stat.S_IMODE(file.stat().st_mode) & 0o077:
+                file.chmod(0o600)
+        except FileNotFoundError:  # no log just now
+            continue
+        except PermissionError as error:
+            raise FerLabError(
+                f"The store {file} is another account's, and others may read it: its owner has to say chmod 600."
+            ) from error
+
+
+def _complete(engine: Engine) -> None:
+    """Give an older store the column it lacks: of its frames only their lesson's min_group is known."""
+    with engine.begin() as connection:
+        if "fewest" not in {column["name"] for column in inspect(connection).get_columns("seconds")}:
+            connection.execute(text("ALTER TABLE seconds ADD COLUMN fewest INTEGER NOT NULL DEFAULT 0"))
+            least = "SELECT min_group FROM lessons WHERE lessons.id = seconds.lesson_id"
+            connection.execute(text(f"UPDATE seconds SET fewest = ({least})"))
 
 
 def _connected(connection: Any, record: Any) -> None:

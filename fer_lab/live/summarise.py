@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lab.errors import FerLabError
-from fer_lab.live.store import Lesson, LessonSecond, Store, open_store
+from fer_lab.live.store import Store, open_store
+from fer_lab.live.store_tables import Lesson, LessonSecond
 from fer_lab.schema import command
 
 WHOLE = ""  # title of the line that is all of a class's lessons

@@ -12,7 +12,7 @@ from fer_lab.live.lsi import Lsi, band, percent
 class Second:
     """One second of a group.
 
-    second: whole seconds since the start. faces: mean number of faces in a counted frame.
+    second: whole seconds since the start. faces: mean number of faces in a counted frame; fewest: in any of them.
     probabilities: float64 K, mean over the faces of a frame, then over the counted frames. lsi: in [-1, 1].
     deviation: standard deviation of lsi, the mean of its frames': errors of one face last, so frames do not average
     them out.
@@ -20,6 +20,7 @@ class Second:
 
     second: int
     faces: float
+    fewest: int
     probabilities: np.ndarray
     lsi: float
     deviation: float
@@ -72,7 +73,7 @@ class Summary:
         self.current: int | None = None
         self.moments: list[np.ndarray] = []
         self.deviations: list[float] = []
-        self.faces = 0
+        self.faces: list[int] = []
 
     def add(self, seconds: float, probabilities: np.ndarray) -> float | None:
         """Take in the faces (float N×K) of one frame, taken at `seconds`; its LSI, or None below min_group."""
@@ -84,7 +85,7 @@ class Summary:
         mean = probabilities.mean(axis=0)
         self.moments.append(mean)
         self.deviations.append(self.lsi.deviation(probabilities))
-        self.faces += len(probabilities)
+        self.faces.append(len(probabilities))
         return float(self.lsi(mean))
 
     def close(self) -> None:
@@ -95,7 +96,8 @@ class Summary:
             mean = np.mean(self.moments, axis=0)
             second = Second(
                 self.current,
-                self.faces / len(self.moments),
+                float(np.mean(self.faces)),
+                min(self.faces),
                 mean,
                 float(self.lsi(mean)),
                 float(np.mean(self.deviations)),
@@ -104,4 +106,4 @@ class Summary:
             self.keep(second)
         else:
             self.withheld += 1
-        self.current, self.moments, self.deviations, self.faces = None, [], [], 0
+        self.current, self.moments, self.deviations, self.faces = None, [], [], []

@@ -18,7 +18,8 @@ from starlette.testclient import TestClient  # noqa: E402
 from fer_lab.dashboard import accounts  # noqa: E402
 from fer_lab.dashboard.app import build  # noqa: E402
 from fer_lab.dashboard.settings import Settings, read_settings  # noqa: E402
-from fer_lab.live.store import LessonSecond, LessonSegment, Store, open_store  # noqa: E402
+from fer_lab.live.store import Store, open_store  # noqa: E402
+from fer_lab.live.store_tables import LessonSecond, LessonSegment  # noqa: E402
 from fer_lab.schema import compose  # noqa: E402
 
 PASSWORD = "correct horse battery"
@@ -55,7 +56,7 @@ def add_lesson(
     columns = dict(zip(("faces", "probabilities", "lsi", "lsi_low", "lsi_high"), values, strict=True))
     parts = (("Long part", 0.0, seconds - 30.0), ("Short part", seconds - 30.0, float(seconds)))
     with store.writing() as session:  # one transaction, because the disk is waited for at the end of each
-        session.add_all(LessonSecond(lesson_id=lesson, second=second, **columns) for second in range(seconds))
+        session.add_all(LessonSecond(lesson_id=lesson, second=second, fewest=5, **columns) for second in range(seconds))
         session.add_all(
             LessonSegment(lesson_id=lesson, title=part, start_s=start, end_s=end, **columns)
             for part, start, end in parts

@@ -55,7 +55,7 @@ def test_a_lesson_in_the_store(live_cfg, video, tmp_path):
     assert lesson.privacy["switches"]["retention_days"] == 30
     assert lesson.ended
     kept = store.seconds(lesson.id)
-    assert [(row.second, row.faces) for row in kept] == [(0, 6.0), (2, 6.0)]
+    assert [(row.second, row.faces, row.fewest) for row in kept] == [(0, 6.0, 6), (2, 6.0, 6)]
     for row, second in zip(kept, result["seconds"], strict=True):
         np.testing.assert_allclose(row.probabilities, second.probabilities)
         assert row.lsi_low == pytest.approx(row.lsi - Z * second.deviation)

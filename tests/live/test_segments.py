@@ -13,7 +13,7 @@ from fer_lab.live.summary import Second
 
 
 def second(number: int, lsi: float = 0.0) -> Second:
-    return Second(number, 6.0, np.array([(1 + lsi) / 2, (1 - lsi) / 2]), lsi, 0.1)
+    return Second(number, 6.0, 5 + number % 2, np.array([(1 + lsi) / 2, (1 - lsi) / 2]), lsi, 0.1)
 
 
 def test_times_in_seconds_minutes_or_hours(tmp_path):

@@ -15,13 +15,15 @@ import pytest
 from fer_lab.errors import FerLabError
 
 pytest.importorskip("sqlalchemy", reason="the live extra is not installed")
-from fer_lab.live.store import Access, Store, WebSession, open_store
+from fer_lab.live.store import Store, open_store
+from fer_lab.live.store_tables import Access, User, WebSession
 
 LESSON = {
     "title": "Fractions", "class_name": "4b", "teacher": "ada", "purpose": "research", "model_key": "0" * 16,
     "class_names": ("happy", "sad"), "weights": {"happy": 1.0, "sad": -1.0}, "min_group": 5,
 }  # fmt: skip
-VALUES = (6.5, [0.75, 0.25], 0.5, 0.2, 0.8)
+VALUES = ([0.75, 0.25], 0.5, 0.2, 0.8)
+SECOND, SEGMENT = (6.5, 5, *VALUES), (6.5, *VALUES)
 
 
 @pytest.fixture
@@ -32,8 +34,8 @@ def store(tmp_path: Path) -> Store:
 def test_what_is_written_is_read_by_another(store, tmp_path):
     lesson = store.start_lesson(**LESSON)
     for second in (0, 1, 3):
-        store.add_second(lesson, second, *VALUES)
-    store.add_segment(lesson, 0.0, 2.0, "Introduction", *VALUES)
+        store.add_second(lesson, second, *SECOND)
+    store.add_segment(lesson, 0.0, 2.0, "Introduction", *SEGMENT)
 
     other = open_store(f"sqlite:///{tmp_path / 'lessons.sqlite'}")
     (found,) = other.lessons()
@@ -41,7 +43,7 @@ def test_what_is_written_is_read_by_another(store, tmp_path):
     assert abs(datetime.now(UTC) - found.started) < timedelta(minutes=1)
     assert [row.second for row in other.seconds(lesson)] == [0, 1, 3]
     (last,) = other.seconds(lesson, since=1)
-    assert (last.faces, last.probabilities, last.lsi, last.lsi_low, last.lsi_high) == VALUES
+    assert (last.faces, last.fewest, last.probabilities, last.lsi, last.lsi_low, last.lsi_high) == SECOND
     assert [(row.start_s, row.end_s, row.title) for row in other.segments(lesson)] == [(0, 2, "Introduction")]
     store.end_lesson(lesson)
     assert other.lesson(lesson).ended >= found.started
@@ -60,10 +62,12 @@ def test_lessons_of_some_classes_newest_first(store):
 
 def test_too_few_faces_never_get_in(store):
     lesson = store.start_lesson(**LESSON)
+    with pytest.raises(FerLabError, match=r"4 faces are no group of 5"):
+        store.add_second(lesson, 0, 6.5, 4, *VALUES)
     with pytest.raises(FerLabError, match=r"4\.9 faces are no group of 5"):
-        store.add_second(lesson, 0, 4.9, *VALUES[1:])
+        store.add_segment(lesson, 0.0, 2.0, "Part", 4.9, *VALUES)
     with pytest.raises(FerLabError, match="no lesson 77"):
-        store.add_second(77, 0, *VALUES)
+        store.add_second(77, 0, *SECOND)
     assert store.seconds(lesson) == []
 
 
@@ -74,7 +78,7 @@ def test_no_column_for_a_single_person(tmp_path, store):
     values = {"faces", "probabilities", "lsi", "lsi_low", "lsi_high"}
     assert columns == {
         "lessons": {*LESSON, "id", "started", "ended", "privacy"},
-        "seconds": {"lesson_id", "second", *values},
+        "seconds": {"lesson_id", "second", "fewest", *values},
         "segments": {"lesson_id", "start_s", "end_s", "title", *values},
         "users": {"name", "password_hash", "role", "classes"},
         "sessions": {"token_hash", "user", "csrf", "created", "seen", "expires"},
@@ -87,8 +91,8 @@ def test_purged_lessons_are_gone_from_the_file_too(store, tmp_path):
     old = store.start_lesson(**LESSON | {"title": "OLD-LESSON"}, started=now - timedelta(days=40))
     new = store.start_lesson(**LESSON, started=now - timedelta(days=20))
     for lesson in (old, new):
-        store.add_second(lesson, 0, *VALUES)
-        store.add_segment(lesson, 0.0, 2.0, f"SEGMENT-{lesson}", *VALUES)
+        store.add_second(lesson, 0, *SECOND)
+        store.add_segment(lesson, 0.0, 2.0, f"SEGMENT-{lesson}", *SEGMENT)
     with store.writing() as session:
         session.add_all(Access(when=now - timedelta(days=d), user="ada", action="view") for d in (40, 20))
     assert store.purge(now - timedelta(days=30)) == 1
@@ -103,8 +107,6 @@ def test_purged_lessons_are_gone_from_the_file_too(store, tmp_path):
 
 
 def test_a_session_ends_with_its_user(store):
-    from fer_lab.live.store import User
-
     now = datetime.now(UTC)
     with store.writing() as session:
         session.add(User(name="ada", password_hash="x", role="teacher", classes=["4b"]))
@@ -116,9 +118,56 @@ def test_a_session_ends_with_its_user(store):
         assert session.get(WebSession, "t") is None
 
 
-def test_the_file_is_for_this_account_only(store, tmp_path):
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}", "sqlite+pysqlite:///{}?timeout=3"])
+@pytest.mark.parametrize("before", [None, 0o644], ids=["new", "open to all"])
+def test_the_file_is_for_this_account_only(form, before, tmp_path):
+    path = tmp_path / "mine.sqlite"
+    if before:
+        path.touch()
+        path.chmod(before)
+    store = open_store(form.format(path))
     store.start_lesson(**LESSON)
-    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+    assert path.name in {file.name for file in tmp_path.iterdir()}
+
+
+def test_a_log_that_others_may_read_is_closed_too(store, tmp_path):
+    store.start_lesson(**LESSON)
+    files = list(tmp_path.iterdir())
+    for file in files:
+        file.chmod(0o644)
+    open_store(tmp_path / "lessons.sqlite")
+    assert len(files) > 1
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_file_that_is_another_account_s_and_open_is_refused(store, tmp_path, monkeypatch):
+    (tmp_path / "lessons.sqlite").chmod(0o644)
+
+    def chmod(path: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", chmod)
+    with pytest.raises(FerLabError, match=r"lessons\.sqlite is another account's, and others may read it"):
+        open_store(tmp_path / "lessons.sqlite")
+
+
+def test_a_uri_that_hides_its_file_is_refused(tmp_path):
+    with pytest.raises(FerLabError, match="is a SQLite URI, of which nobody knows the file"):
+        open_store(f"sqlite:///file:{tmp_path}/x.sqlite?uri=true")
+
+
+def test_of_a_store_without_the_fewest_faces_the_lesson_s_group_is_known(store, tmp_path):
+    lessons = [store.start_lesson(**LESSON | {"min_group": least}) for least in (5, 2)]
+    for lesson in lessons:
+        store.add_second(lesson, 0, *SECOND)
+    with sqlite3.connect(tmp_path / "lessons.sqlite") as plain:
+        plain.execute("ALTER TABLE seconds DROP COLUMN fewest")
+    store.close()
+    for _ in range(2):
+        again = open_store(tmp_path / "lessons.sqlite")
+        assert [again.seconds(lesson)[0].fewest for lesson in lessons] == [5, 2]
+    again.add_second(lessons[0], 1, *SECOND)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +199,7 @@ def test_a_killed_writer_keeps_every_second_it_was_told(tmp_path):
         store = open_store({str(path)!r})
         lesson = store.start_lesson(**{LESSON!r})
         for second in range(5):
-            store.add_second(lesson, second, *{VALUES!r})
+            store.add_second(lesson, second, *{SECOND!r})
         os.kill(os.getpid(), signal.SIGKILL)
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], timeout=60).returncode == -9
@@ -164,7 +213,7 @@ def _teach(path: Path, number: int, seconds: int) -> int:
     store = open_store(path)
     lesson = store.start_lesson(**LESSON | {"class_name": f"class {number}"})
     for second in range(seconds):
-        store.add_second(lesson, second, *VALUES)
+        store.add_second(lesson, second, *SECOND)
     store.end_lesson(lesson)
     store.close()
     return lesson

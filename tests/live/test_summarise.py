@@ -22,7 +22,7 @@ def lesson(store, class_name, values, segments=(), weights=WEIGHTS, day=1):
         weights=weights, min_group=5, started=datetime(2026, 1, day, tzinfo=UTC) + timedelta(hours=8),
     )  # fmt: skip
     for second, lsi in enumerate(values):
-        store.add_second(number, second, 6 + second, [(1 + lsi) / 2, (1 - lsi) / 2], lsi, lsi - 0.1, lsi + 0.1)
+        store.add_second(number, second, 6 + second, 5, [(1 + lsi) / 2, (1 - lsi) / 2], lsi, lsi - 0.1, lsi + 0.1)
     for start, end, title in segments:
         store.add_segment(number, start, end, title, 6, [0.5, 0.5], 0.0, -0.1, 0.1)
     return number

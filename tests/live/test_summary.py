@@ -23,7 +23,7 @@ def test_a_second_is_the_mean_of_its_moments(summary):
     assert summary.kept == []  # not before it has ended
     summary.add(1.0, np.array([HAPPY, HAPPY, HAPPY]))
     (second,) = summary.kept
-    assert (second.second, second.faces) == (0, 4.5)
+    assert (second.second, second.faces, second.fewest) == (0, 4.5, 3)
     np.testing.assert_allclose(second.probabilities, [(2 / 3 + 1 / 6) / 2, (1 / 3 + 5 / 6) / 2])
     assert second.lsi == pytest.approx(-1 / 6)
     assert second.deviation == 0  # every face is certain
@@ -67,7 +67,7 @@ def test_a_second_s_band_is_the_mean_of_its_moments(summary):
 
 
 def test_a_row_has_a_value_for_every_column():
-    second = Second(3, 5.25, np.array([0.25, 0.75]), -0.5, 0.1)
+    second = Second(3, 5.25, 4, np.array([0.25, 0.75]), -0.5, 0.1)
     assert columns(("happy", "sad"), "unit") == ["second", "faces", "happy", "sad", "lsi", "lsi_low", "lsi_high"]
     assert row(second, "unit") == ["3", "5.2", "0.2500", "0.7500", "-0.5000", "-0.6960", "-0.3040"]
     assert columns(("happy", "sad"), "percent")[-3:] == ["lsi_100", "lsi_100_low", "lsi_100_high"]

@@ -12,9 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from fer_lab.dashboard.views import Series
+from fer_lab.dashboard.views import Part, Series
 from fer_lab.dashboard.warning_rules import Warned
-from fer_lab.live.store import LessonSegment
 
 #: Emotions that have a colour of their own in app.css.
 COLOURED = ("happy", "surprise", "neutral", "sad", "fear", "angry", "disgust", "contempt")
@@ -85,7 +84,7 @@ def lesson_chart(
     length: float,
     class_names: Sequence[str],
     weights: Mapping[str, float],
-    segments: Sequence[LessonSegment],
+    segments: Sequence[Part],
     warnings: Sequence[Warned],
 ) -> TimeChart:
     """LSI and emotion mix of one lesson.

@@ -4,8 +4,8 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from fer_lab.dashboard.views import Mean, Series, elapsed
-from fer_lab.live.store import Lesson, LessonSegment
+from fer_lab.dashboard.views import Mean, Part, Series, elapsed
+from fer_lab.live.store_tables import Lesson
 
 
 def as_csv(rows: Sequence[Sequence[object]]) -> str:
@@ -31,16 +31,16 @@ def seconds(lesson: Lesson, values: Series) -> list[list[object]]:
     return rows
 
 
-def segments(lesson: Lesson, shown: Sequence[LessonSegment]) -> list[list[object]]:
+def segments(lesson: Lesson, shown: Sequence[Part]) -> list[list[object]]:
     """A row a segment."""
-    head: list[object] = ["start_s", "end_s", "title", "faces", *lesson.class_names, "lsi", "lsi_low", "lsi_high"]
-    return [
-        head,
-        *(
-            [row.start_s, row.end_s, row.title, row.faces, *row.probabilities, row.lsi, row.lsi_low, row.lsi_high]
-            for row in shown
-        ),
+    rows: list[list[object]] = [
+        ["start_s", "end_s", "title", "faces", *lesson.class_names, "lsi", "lsi_low", "lsi_high"]
     ]
+    for part in shown:
+        mean = part.mean
+        numbers = [mean.faces, *map(float, mean.probabilities), mean.lsi, mean.low, mean.high]
+        rows.append([part.start_s, part.end_s, part.title, *numbers])
+    return rows
 
 
 def lessons(shown: Sequence[Lesson], means: Mapping[int, Mean], teachers: bool) -> list[list[object]]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -10,9 +11,25 @@ from fer_lab.dashboard import export, views
 from fer_lab.dashboard.app import WATCHERS, Visit, route
 from fer_lab.dashboard.charts import TimeChart, clock, lesson_chart, mix_bar, overlay
 from fer_lab.dashboard.warning_rules import Warned, warned
-from fer_lab.live.store import Lesson, LessonSegment
+from fer_lab.live.store_tables import Lesson
 
 _MOST_COMPARED = 6
+_MOST_SEEN = 10_000  # lessons opened that are remembered; then some are noted again
+
+
+class LessonId(Convertor[int]):
+    """A number that may be a lesson's. Python refuses to read those of thousands of digits."""
+
+    regex = "[0-9]{1,10}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("lesson", LessonId())
 
 
 @dataclass(frozen=True)
@@ -23,7 +40,7 @@ class Shown:
     length: float
     mean: views.Mean | None
     mix: list[tuple[str, str, float, float]]
-    segments: list[LessonSegment]
+    segments: list[views.Part]
     bars: list[list[tuple[str, str, float, float]]]
     chart: TimeChart | None
     warnings: list[Warned]
@@ -55,7 +72,7 @@ def _shown(visit: Visit, lesson: Lesson) -> Shown:
         by_second = values.every_second(values.lsi), values.every_second(values.probabilities)
         warnings = warned(*by_second, names, weights, site.settings.warnings)
         chart = lesson_chart(values, length, names, weights, segments, warnings)
-    bars = [mix_bar(segment.probabilities, names, weights) for segment in segments]
+    bars = [mix_bar(part.mean.probabilities, names, weights) for part in segments]
     mix = mix_bar(mean.probabilities, names, weights) if mean else []
     return Shown(lesson, length, mean, mix, segments, bars, chart, warnings, values)
 
@@ -75,13 +92,25 @@ def lessons_page(visit: Visit) -> Response:
 
 def lesson_page(visit: Visit) -> Response:
     lesson = _wanted(visit, visit.request.path_params["id"])
-    visit.note("watched live" if lesson.ended is None else "saw lesson", lesson.id)
+    _note_seen(visit, lesson)
     return visit.page("lesson.html.j2", **_parts(visit, lesson))
 
 
+def _note_seen(visit: Visit, lesson: Lesson) -> None:
+    visit.note("watched live" if lesson.ended is None else "saw lesson", lesson.id)
+    if len(visit.site.seen) >= _MOST_SEEN:
+        visit.site.seen.clear()
+    visit.site.seen.add((visit.who.csrf, lesson.id))
+
+
 def panel(visit: Visit) -> Response:
-    """The changing parts of a running lesson's page; 204 where they are as the page has them already."""
+    """The changing parts of a running lesson's page; 204 where they are as the page has them already.
+
+    It is asked for every second, so it is in the log only where the same login has not opened the lesson's page before.
+    """
     lesson = _wanted(visit, visit.request.path_params["id"])
+    if (visit.who.csrf, lesson.id) not in visit.site.seen:
+        _note_seen(visit, lesson)
     version = views.version(visit.site.store, lesson, visit.site.newest)
     if visit.request.query_params.get("version") == version:
         return Response(status_code=204)
@@ -156,9 +185,9 @@ ROUTES = [
     route("/", lessons_page),
     route("/lessons.csv", lessons_csv),
     route("/compare", compare_page),
-    route("/lessons/{id:int}", lesson_page),
-    route("/lessons/{id:int}/panel", panel, WATCHERS),
-    route("/lessons/{id:int}/summary", summary_page),
-    route("/lessons/{id:int}/seconds.csv", seconds_csv, WATCHERS),
-    route("/lessons/{id:int}/segments.csv", segments_csv),
+    route("/lessons/{id:lesson}", lesson_page),
+    route("/lessons/{id:lesson}/panel", panel, WATCHERS),
+    route("/lessons/{id:lesson}/summary", summary_page),
+    route("/lessons/{id:lesson}/seconds.csv", seconds_csv, WATCHERS),
+    route("/lessons/{id:lesson}/segments.csv", segments_csv),
 ]

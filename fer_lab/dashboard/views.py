@@ -3,14 +3,15 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 import numpy as np
 from sqlalchemy import func, select
 
 from fer_lab.dashboard.accounts import Login
-from fer_lab.live.store import Lesson, LessonSecond, LessonSegment, Store
+from fer_lab.live.store import Store
+from fer_lab.live.store_tables import Lesson, LessonSecond, LessonSegment
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,27 @@ class Series:
         values = (float(v.mean()) for v in (self.lsi, self.low, self.high))
         return Mean(len(self.second), float(self.faces.mean()), self.probabilities.mean(axis=0), *values)
 
+    def between(self, start_s: float, end_s: float) -> "Series":
+        """The seconds that start in [start_s, end_s)."""
+        own = (self.second >= start_s) & (self.second < end_s)
+        return Series(*(getattr(self, column.name)[own] for column in fields(self)))
+
     def every_second(self, values: np.ndarray) -> np.ndarray:
         """Values N or N×K on the grid of all seconds from 0 to the last stored one, NaN where none is stored."""
         length = int(self.second[-1]) + 1 if len(self.second) else 0
         grid = np.full((length, *values.shape[1:]), np.nan)
         grid[self.second] = values
         return grid
+
+
+@dataclass(frozen=True)
+class Part:
+    """A content segment, and the mean over those of its seconds that may be shown."""
+
+    start_s: float
+    end_s: float
+    title: str
+    mean: Mean
 
 
 @dataclass(frozen=True)
@@ -95,8 +111,8 @@ def lesson(store: Store, login: Login, lesson_id: int) -> Lesson | None:
 
 
 def series(store: Store, lesson: Lesson, limits: Limits) -> Series:
-    """The stored seconds with enough faces."""
-    rows = [row for row in store.seconds(lesson.id) if row.faces >= limits.faces(lesson)]
+    """The stored seconds that had enough faces all the time."""
+    rows = [row for row in store.seconds(lesson.id) if row.fewest >= limits.faces(lesson)]
     probabilities = np.array([row.probabilities for row in rows], dtype=np.float64)
     return Series(
         np.array([row.second for row in rows], dtype=np.int64),
@@ -114,11 +130,34 @@ def mean(values: Series, login: Login, limits: Limits) -> Mean | None:
     return found if found and found.seconds >= limits.seconds(login) else None
 
 
-def segments(store: Store, lesson: Lesson, login: Login, values: Series, limits: Limits) -> list[LessonSegment]:
-    """A lesson's segments; for researchers only those over enough stored seconds to say nothing of a single one."""
-    found = [row for row in store.segments(lesson.id) if row.faces >= limits.faces(lesson)]
-    counts = [np.count_nonzero((values.second >= row.start_s) & (values.second < row.end_s)) for row in found]
-    return [row for row, count in zip(found, counts, strict=True) if count >= limits.seconds(login)]
+def segments(store: Store, lesson: Lesson, login: Login, values: Series, limits: Limits) -> list[Part]:
+    """A lesson's segments in order, as means over the seconds in `values` only: what is hidden is in no mean.
+
+    Researchers get those that say nothing of a few seconds (:func:`apart`).
+    """
+    found = [
+        Part(row.start_s, row.end_s, row.title, own)
+        for row in store.segments(lesson.id)
+        if (own := values.between(row.start_s, row.end_s).mean())
+    ]
+    return found if sees_seconds(login) else apart(found, len(values.second), limits.aggregate_s)
+
+
+def apart(parts: Sequence[Part], whole: int, least: int) -> list[Part]:
+    """Parts whose means, and that of the whole of so many seconds, give no mean of fewer than `least` away.
+
+    Parts that overlap are never shown together. Then all that differences of shown means can give is what the parts
+    leave of the whole; while that is a little and not nothing, the shortest part goes too.
+    """
+    shown: list[Part] = []
+    for part in sorted(parts, key=lambda part: -part.mean.seconds):
+        overlaps = any(part.start_s < other.end_s and other.start_s < part.end_s for other in shown)
+        if part.mean.seconds >= least and not overlaps:
+            shown.append(part)
+    left = whole - sum(part.mean.seconds for part in shown)
+    while shown and 0 < left < least:
+        left += shown.pop().mean.seconds
+    return sorted(shown, key=lambda part: part.start_s)
 
 
 def means(store: Store, shown: Sequence[Lesson], login: Login, limits: Limits) -> dict[int, Mean]:
@@ -135,8 +174,8 @@ def means(store: Store, shown: Sequence[Lesson], login: Login, limits: Limits) -
         )
         .join(Lesson, Lesson.id == row.lesson_id)
         .where(
-            row.faces >= Lesson.min_group,
-            row.faces >= limits.least_faces,
+            row.fewest >= Lesson.min_group,
+            row.fewest >= limits.least_faces,
             row.lesson_id.in_([lesson.id for lesson in shown]),
         )
         .group_by(row.lesson_id)

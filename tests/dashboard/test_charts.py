@@ -18,10 +18,9 @@ from fer_lab.dashboard.charts import (
     stacked,
     ticks,
 )  # fmt: skip
-from fer_lab.dashboard.views import Series
+from fer_lab.dashboard.views import Mean, Part, Series
 from fer_lab.dashboard.warning_rules import Warned
 from fer_lab.dashboard.words import place, signed
-from fer_lab.live.store import LessonSegment
 
 NAMES, WEIGHTS = ["angry", "happy"], {"angry": -1.0, "happy": 1.0}
 
@@ -56,7 +55,7 @@ def test_the_mix_is_stacked_from_the_best_to_the_worst():
 
 
 def test_segments_and_warnings_lie_where_they_were():
-    part = LessonSegment(start_s=30.0, end_s=90.0, title="Part")
+    part = Part(30.0, 90.0, "Part", Mean(60, 6.0, np.empty(0), 0.0, 0.0, 0.0))
     chart = lesson_chart(series([0], [0.0]), 120, NAMES, WEIGHTS, [part], [Warned("Drop", "", [(60, 89)], False)])
     assert [(s.x, s.width, s.label) for s in chart.segments] == [(25.0, 50.0, "Part")]
     assert [(a.x, a.width, a.label) for a in chart.alerts] == [(50.0, 25.0, "Drop")]

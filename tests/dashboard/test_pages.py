@@ -2,12 +2,18 @@
 
 import csv
 import io
+import itertools
 import re
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fer_lab.dashboard import accounts
+from fer_lab.dashboard import accounts, views
+from fer_lab.dashboard.views import Mean, Part
+from fer_lab.live.store_tables import LessonSecond, LessonSegment
 
 from .conftest import EVIL, PASSWORD, add_lesson, csrf, sign_in
 
@@ -53,11 +59,11 @@ def test_a_lesson_of_another_class_is_as_if_it_were_not_there(browse, store):
     assert entries == [("refused or missing lesson", key) for key in (2, 77, 2)]
 
 
-@pytest.mark.parametrize(
-    "number", ["99999999999999999999", "2147483648", "-1", "1%20OR%201=1", "1;drop%20table%20users"]
-)
+@pytest.mark.parametrize("number", ["9" * 20, "9" * 5000, "2147483648", "-1", "1%20OR%201=1", "1;drop%20table%20users"])
 def test_numbers_that_are_no_lesson(number, browse):
-    assert browse("root").get(f"/lessons/{number}").status_code == 404
+    client = browse("root")
+    for path in ("", "/panel", "/summary", "/seconds.csv", "/segments.csv"):
+        assert client.get(f"/lessons/{number}{path}").status_code == 404
 
 
 def test_researchers_get_means_and_no_series(browse):
@@ -67,10 +73,10 @@ def test_researchers_get_means_and_no_series(browse):
     for absent in ("data-points", "Minute by minute", "seconds.csv", "LSI over time"):
         assert absent not in page.text
     assert " ada " not in plain(page.text)  # the teacher
-    # the second segment has 30 seconds, less than the 60 that an aggregate takes
-    assert "Long part" in page.text
-    assert "Short part" not in page.text
-    assert [row[2] for row in rows(client.get("/lessons/1/segments.csv").text)] == ["title", "Long part"]
+    # the second segment has 30 seconds, less than the 60 that an aggregate takes; the first would give it away
+    for absent in ("Long part", "Short part"):
+        assert absent not in page.text
+    assert [row[2] for row in rows(client.get("/lessons/1/segments.csv").text)] == ["title"]
     assert "data-points" not in client.get("/lessons/1/summary").text
     assert 'class="line s0"' not in client.get("/compare?lesson=1&lesson=2").text
     listed = rows(client.get("/lessons.csv").text)
@@ -105,7 +111,7 @@ def test_a_live_lesson(browse, store):
     panel = client.get("/lessons/3/panel")
     version = panel.headers["x-version"]
     assert client.get(f"/lessons/3/panel?version={version}").status_code == 204
-    store.add_second(3, 40, 7.0, [0.1, 0.2, 0.7], -0.5, -0.7, -0.3)
+    store.add_second(3, 40, 7.0, 6, [0.1, 0.2, 0.7], -0.5, -0.7, -0.3)
     news = client.get(f"/lessons/3/panel?version={version}")
     assert "Now at 0:40 −0.50 LSI" in plain(news.text)
     assert "x-ended" not in news.headers
@@ -126,23 +132,102 @@ def test_a_recording_worked_through_slowly_is_shown_while_it_goes_on(browse, sto
     lesson = add_lesson(store, "Slow", "7a", 0.5, 40, ended=False, ago=1000)
     client = browse("ada", "dashboard.fresh_s=600")
     assert "too few faces" in plain(client.get(f"/lessons/{lesson}/panel").text).partition("Early")[0]
-    store.add_second(lesson, 40, 6.0, [0.6, 0.3, 0.1], 0.5, 0.25, 0.75)
+    store.add_second(lesson, 40, 6.0, 6, [0.6, 0.3, 0.1], 0.5, 0.25, 0.75)
     assert "Now at 0:40 +0.50 LSI" in plain(client.get(f"/lessons/{lesson}/panel").text)
 
 
-def test_a_lesson_recorded_with_a_smaller_group_is_not_shown_either(browse, store):
+def add_mixed(store: Any, parts: list[tuple[float, float]], lsi: list[float], fewest: list[int]) -> int:
+    """An ended lesson of two emotions, recorded with groups of one: 9 faces on average in every second."""
     lesson = store.start_lesson(
         title="Three of us", class_name="7a", teacher="", purpose="research", model_key="0",
         class_names=["happy", "sad"], weights={"happy": 1.0, "sad": -1.0}, min_group=1,
     )  # fmt: skip
-    for second in range(30):
-        store.add_second(lesson, second, 3.0, [0.81, 0.19], 0.62, 0.5, 0.7)
-    store.add_segment(lesson, 0.0, 20.0, "Part", 3.0, [0.81, 0.19], 0.62, 0.5, 0.7)
+    columns = [
+        {"faces": 9.0, "probabilities": [(1 + x) / 2, (1 - x) / 2], "lsi": x, "lsi_low": x, "lsi_high": x} for x in lsi
+    ]
+    with store.writing() as session:
+        session.add_all(
+            LessonSecond(lesson_id=lesson, second=second, fewest=few, **own)
+            for second, (own, few) in enumerate(zip(columns, fewest, strict=True))
+        )
+        session.add_all(
+            LessonSegment(lesson_id=lesson, title=f"Part {start:g}", start_s=start, end_s=end, **columns[0])
+            for start, end in parts
+        )
+    store.end_lesson(lesson)
+    return lesson
+
+
+def test_nothing_is_shown_of_a_second_in_which_few_faces_were_seen_for_a_while(browse, store):
+    # one frame of one face and one of 17: nine on average
+    lesson = add_mixed(store, [(0, 30)], [0.62] * 30, [1] * 30)
     client = browse("root")
     for path in ("", "/panel", "/summary", "/seconds.csv", "/segments.csv"):
-        assert "0.62" not in client.get(f"/lessons/{lesson}{path}").text
+        text = client.get(f"/lessons/{lesson}{path}").text
+        assert "0.62" not in text
+        assert "0.8100" not in text
     for path in ("/", "/lessons.csv", f"/compare?lesson=1&lesson={lesson}"):
         assert "0.62" not in client.get(path).text
+
+
+def test_a_hidden_second_is_in_no_mean(browse, store):
+    lsi = [0.2] * 9 + [-1.0]
+    lesson = add_mixed(store, [(0, 10)], lsi, [9] * 9 + [4])
+    client = browse("root")
+    (_, segment) = rows(client.get(f"/lessons/{lesson}/segments.csv").text)
+    assert segment[4:] == ["0.6000", "0.4000", "0.2000", "0.2000", "0.2000"]
+    (row,) = [row for row in rows(client.get("/lessons.csv").text) if row[0] == str(lesson)]
+    assert row[-5:] == ["9", "9.0000", "0.2000", "0.2000", "0.2000"]
+    page = plain(client.get(f"/lessons/{lesson}").text)
+    assert "+0.20" in page
+    assert "+0.08" not in page  # the mean with it
+    hidden = add_mixed(store, [(0, 10)], lsi, [4] * 10)
+    assert len(rows(client.get(f"/lessons/{hidden}/segments.csv").text)) == 1
+
+
+def parts_of(*spans: tuple[int, int]) -> list[Part]:
+    nothing = np.empty(0)
+    return [Part(start, end, "", Mean(end - start, 9.0, nothing, 0.0, 0.0, 0.0)) for start, end in spans]
+
+
+@pytest.mark.parametrize(
+    ("whole", "spans", "shown"),
+    [
+        (121, [(0, 120)], []),  # the last second would be the difference
+        (120, [(0, 120)], [(0, 120)]),
+        (180, [(0, 120)], [(0, 120)]),
+        (200, [(0, 80), (80, 170), (170, 200)], [(80, 170)]),  # without the 80 too, 110 are left
+        (200, [(0, 80), (80, 200)], [(0, 80), (80, 200)]),
+        (400, [(0, 120), (1, 122), (200, 300)], [(1, 122), (200, 300)]),  # the first two differ by seconds
+        (400, [(0, 300), (0, 299)], [(0, 300)]),
+        (59, [(0, 59)], []),
+        (0, [], []),
+    ],
+)
+def test_what_means_give_away_by_hand(whole, spans, shown):
+    assert [(part.start_s, part.end_s) for part in views.apart(parts_of(*spans), whole, 60)] == shown
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 40)), max_size=5), st.integers(0, 20), st.integers(2, 15))
+def test_no_sum_or_difference_of_shown_means_is_over_few_seconds(spans, more, least):
+    parts = parts_of(*((start, start + length) for start, length in spans))
+    whole = max([0, *(int(part.end_s) for part in parts)]) + more
+    shown = views.apart(parts, whole, least)
+    assert not shown or whole >= least
+    second = np.arange(whole)
+    told = [(second >= part.start_s) & (second < part.end_s) for part in shown]
+    told += [second >= 0] if whole >= least else []
+    signs = np.array(list(itertools.product((-1, 0, 1), repeat=len(told))))
+    involved = np.count_nonzero(signs @ np.array(told, int).reshape(len(told), whole), axis=1)
+    assert not ((involved > 0) & (involved < least)).any()
+
+
+def test_a_researcher_cannot_subtract_a_part_from_the_whole(browse, store):
+    lesson = add_mixed(store, [(0, 120)], [0.5] * 120 + [-0.9], [9] * 121)
+    assert len(rows(browse("rita").get(f"/lessons/{lesson}/segments.csv").text)) == 1
+    assert len(rows(browse("root").get(f"/lessons/{lesson}/segments.csv").text)) == 2
+    lesson = add_mixed(store, [(0, 120)], [0.5] * 180, [9] * 180)
+    assert len(rows(browse("rita").get(f"/lessons/{lesson}/segments.csv").text)) == 2
 
 
 def test_a_lesson_without_any_moment(browse, store):
@@ -208,6 +293,16 @@ def test_who_saw_what_is_in_the_log(browse, store):
     assert "exported seconds" in page
     assert browse("root").get("/log?before=x").status_code == 200
     assert "watched live" not in browse("root").get("/log?before=2").text
+
+
+def test_a_lesson_that_is_only_read_by_its_panel_is_in_the_log_once(browse, store):
+    client = browse("ada")
+    version = client.get("/lessons/3/panel").headers["x-version"]
+    client.get("/lessons/3/panel")
+    browse("ada").get(f"/lessons/3/panel?version={version}")  # another login, which says that it has seen all
+    browse("ada").get("/lessons/1/panel")
+    entries = [(entry.action, entry.lesson_id) for entry in reversed(accounts.noted(store))]
+    assert [entry for entry in entries if entry[1]] == [("watched live", 3), ("watched live", 3), ("saw lesson", 1)]
 
 
 def test_admins_manage_accounts(browse, store):

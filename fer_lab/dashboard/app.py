@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import ipaddress
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,7 +43,11 @@ _ICON = (
 
 @dataclass
 class Site:
-    """What the pages share. setup_token: makes the first admin; None where there is an account."""
+    """What the pages share.
+
+    setup_token: makes the first admin; None where there is an account. seen: lessons that a login (by its form token)
+    has in the access log.
+    """
 
     store: Store
     settings: Settings
@@ -51,6 +56,7 @@ class Site:
     guesses: Attempts
     newest: Newest
     limits: Limits
+    seen: set[tuple[str, int]] = field(default_factory=set)
 
     @property
     def cookie(self) -> str:
@@ -78,7 +84,13 @@ class Visit:
 
     @property
     def address(self) -> str:
-        return self.request.client.host if self.request.client else "unknown"
+        """Who is counted as one: an IPv4 address, or the /64 network of an IPv6 one, all of it one machine's."""
+        host = self.request.client.host if self.request.client else "unknown"
+        try:
+            ip = ipaddress.IPv6Address(host)
+        except ValueError:
+            return host
+        return str(ip.ipv4_mapped or ipaddress.IPv6Network((int(ip), 64), strict=False))
 
     def page(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A rendered template; everything that it prints is escaped."""
@@ -122,7 +134,8 @@ def _answer(request: Request, fields: list[tuple[str, str]], handler: Handler, r
     token, refreshes = request.cookies.get(site.cookie), request.url.path.endswith("/panel")
     login = accounts.logged_in(site.store, token, site.settings.idle_minutes, click=not refreshes)
     fresh = None if login or token else secrets.token_urlsafe(32)
-    # before a login forms repeat a digest of the cookie's token, which no other site can read or set
+    # before a login forms repeat a digest of the cookie's token. Over TLS no other site can read or set it (__Host-);
+    # over plain HTTP, on this machine only, other servers of this machine can: cookies know no ports
     csrf = login.csrf if login else hashlib.sha256(f"form {token or fresh}".encode()).hexdigest()
     visit = Visit(site, request, login, dict(fields), csrf, fields)
     if roles and login is None:

@@ -8,6 +8,26 @@ from omegaconf import DictConfig, OmegaConf
 
 from fer_lab.errors import FerLabError
 
+#: Settings that are numbers: name, type, least and most.
+_RANGES: tuple[tuple[str, type, float, float], ...] = (
+    ("port", int, 0, 65_535),
+    ("session_hours", float, 0.01, 720),
+    ("idle_minutes", float, 0.1, 43_200),
+    ("attempts", int, 1, 1000),
+    ("attempts_minutes", float, 0.1, 1440),
+    ("fresh_s", int, 1, 86_400),
+    ("refresh_s", float, 0.1, 3600),
+    ("aggregate_s", int, 2, 86_400),
+    ("least_faces", int, 1, 1000),
+)
+
+
+def _check(key: str, value: object, kind: type, least: float, most: float) -> None:
+    fits = isinstance(value, (int, kind)) and not isinstance(value, bool)
+    if not (fits and least <= value <= most):  # type: ignore[operator]
+        what = "a whole number" if kind is int else "a number"
+        raise FerLabError(f"dashboard.{key}={value} must be {what} from {least:g} to {most:g}.")
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -25,8 +45,10 @@ class Rules:
     negative: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if min(self.window_s, self.baseline_s, self.hold_s) < 1:
-            raise FerLabError("dashboard.warnings: window_s, baseline_s and hold_s must be at least 1 second.")
+        for key in ("window_s", "baseline_s", "hold_s"):
+            _check(f"warnings.{key}", getattr(self, key), int, 1, 86_400)
+        _check("warnings.drop", self.drop, float, 0.001, 2)
+        _check("warnings.rise", self.rise, float, 0.001, 1)
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,8 @@ class Settings:
     warnings: Rules
 
     def __post_init__(self) -> None:
+        for key, kind, least, most in _RANGES:
+            _check(key, getattr(self, key), kind, least, most)
         if bool(self.certificate) != bool(self.key):
             raise FerLabError("dashboard.certificate and dashboard.key belong together: give both files, or neither.")
         for name in ("certificate", "key"):
@@ -59,6 +83,12 @@ class Settings:
             raise FerLabError(
                 f"dashboard.host={self.host} can be reached from other machines, and passwords would travel readable: "
                 "give dashboard.certificate and dashboard.key, or dashboard.behind_proxy=true where a proxy speaks TLS."
+            )
+        named = self.hosts and "*" not in self.hosts
+        if self.behind_proxy and not (self.loopback or self.certificate or named):
+            raise FerLabError(
+                f"dashboard.host={self.host} lets others pass by the proxy, over plain HTTP: say "
+                "dashboard.host=127.0.0.1, or dashboard.hosts=[<the name that browsers use>] for a proxy elsewhere."
             )
 
     @property

@@ -25,21 +25,33 @@ def login_page(visit: Visit) -> Response:
 
 
 def log_in(visit: Visit) -> Response:
-    """Every attempt counts before the password is looked at: for this account from this address, for the address, and
-    for the account from anywhere."""
+    """Every attempt counts before the password is looked at, and no more once it was the right one."""
     site, name = visit.site, visit.form.get("name", "")[:64].strip()
-    pair, limits = f"{visit.address} {name}", site.guesses
-    if not (limits.allow(pair) and limits.allow(visit.address, 6) and limits.allow(f"account {name}", 20)):
-        if limits.allow(f"noted {visit.address}"):  # the log cannot be flooded
+    if not site.guesses.allow_all(_limits(visit, name)):
+        if site.guesses.allow(f"noted {visit.address}"):  # the log cannot be flooded
             visit.note(f"too many attempts: {_known(visit, name)}")
         return visit.page("login.html.j2", 429, next=_next(visit), error=_too_often(visit))
     if not accounts.password_fits(site.store, name, visit.form.get("password", "")):
         visit.note(f"wrong password: {_known(visit, name)}")
         return visit.page("login.html.j2", 401, next=_next(visit), error=_WRONG)
-    limits.forget(pair)
+    _forgive(visit, name)
     accounts.note(site.store, name, "signed in")
     token = accounts.log_in(site.store, name, site.settings.session_hours)  # never the token from before the login
     return visit.set_cookie(go(_next(visit)), token)
+
+
+def _limits(visit: Visit, name: str) -> dict[str, int]:
+    """Who may guess a password how often, in multiples of dashboard.attempts: an address, it for this account, and
+    everybody together for this account."""
+    return {visit.address: 6, f"{visit.address} {name}": 1, f"account {name}": 20}
+
+
+def _forgive(visit: Visit, name: str) -> None:
+    """The right password: this was no guess, and those before it from this address were slips."""
+    address, pair, account = _limits(visit, name)
+    visit.site.guesses.forget(pair)
+    for key in (address, account):
+        visit.site.guesses.take_back(key)
 
 
 def _too_often(visit: Visit) -> str:
@@ -97,11 +109,12 @@ def account_page(visit: Visit) -> Response:
 def change_password(visit: Visit) -> Response:
     """One's own; ends all one's logins, this one too."""
     site, form = visit.site, visit.form
-    if not site.guesses.allow(f"{visit.address} {visit.who.name}"):
+    if not site.guesses.allow_all(_limits(visit, visit.who.name)):
         return visit.page("account.html.j2", 429, error=_too_often(visit))
     try:
         if not accounts.password_fits(site.store, visit.who.name, form.get("old", "")):
             raise FerLabError("The present password is another one.")
+        _forgive(visit, visit.who.name)
         _same_twice(visit)
         accounts.change_user(site.store, visit.who.name, password=form.get("password", ""))
     except FerLabError as error:

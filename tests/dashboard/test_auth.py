@@ -12,7 +12,8 @@ from fer_lab.dashboard import accounts
 from fer_lab.dashboard.app import build
 from fer_lab.dashboard.attempts import Attempts
 from fer_lab.errors import FerLabError
-from fer_lab.live.store import Store, WebSession, open_store
+from fer_lab.live.store import Store, open_store
+from fer_lab.live.store_tables import WebSession
 
 from .conftest import PASSWORD, csrf, sign_in
 
@@ -97,6 +98,78 @@ def test_guessing_is_stopped_for_the_right_password_too(browse, store):
 def test_one_address_may_not_try_many_accounts(browse):
     client = browse(None, "dashboard.attempts=2")
     assert [sign_in(client, f"user{index}", "wrong").status_code for index in range(13)] == [401] * 12 + [429]
+
+
+def test_right_passwords_are_no_attempts(browse):
+    client = browse(None, "dashboard.attempts=1")
+    assert [sign_in(browse(), name).status_code for name in ("ada", "rita", "root") * 7] == [303] * 21
+    assert [sign_in(client, f"user{index}", "wrong").status_code for index in range(7)] == [401] * 6 + [429]
+
+
+def test_an_address_that_may_try_no_more_leaves_nothing_in_memory(browse):
+    client = browse(None, "dashboard.attempts=1")
+    for index in range(6):
+        sign_in(client, f"user{index}", "wrong")
+    attempts = client.app.state.site.guesses
+    sign_in(client, "one more", "wrong")  # noted in the log, once
+    before = set(attempts.times)
+    for index in range(20):
+        assert sign_in(client, f"other{index}", "wrong").status_code == 429
+    assert set(attempts.times) == before
+
+
+def test_a_refused_pair_uses_up_nothing_of_its_address(browse):
+    client = browse(None, "dashboard.attempts=1")
+    assert [sign_in(client, "ada", "wrong").status_code for _ in range(20)] == [401] + [429] * 19
+    assert sign_in(client, "rita").status_code == 303
+
+
+def test_a_stolen_login_does_not_make_guessing_the_password_easier(browse, store, monkeypatch):
+    from fer_lab.dashboard.app import Visit
+
+    client, places = browse("ada", "dashboard.attempts=1"), iter(range(1000))
+    form = {"csrf": csrf(client.get("/account").text), "old": "wrong", "password": PASSWORD, "again": PASSWORD}
+    monkeypatch.setattr(Visit, "address", property(lambda visit: f"10.0.0.{next(places)}"))
+    answers = [client.post("/account", data=form).status_code for _ in range(25)]
+    assert answers == [400] * 20 + [429] * 5
+
+
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [("10.0.0.7", "10.0.0.7"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"), ("::ffff:10.0.0.7", "10.0.0.7"),
+     ("fe80::1%eth0", "fe80::/64"), ("testclient", "testclient")],
+)  # fmt: skip
+def test_an_ipv6_network_is_one_address(host, counted, browse):
+    client = browse()
+    seen = TestClient(client.app, base_url="http://localhost", client=(host, 1))
+    sign_in(seen, "ada", "wrong")
+    assert counted in client.app.state.site.guesses.times
+
+
+def test_attempts_are_swept_out_once_a_minute():
+    now = [0.0]
+    attempts = Attempts(2, 90, lambda: now[0])
+    attempts.allow("old")
+    now[0] = 50.0
+    attempts.allow("new")
+    now[0] = 95.0
+    attempts.allow("other")  # "old" is over
+    assert set(attempts.times) == {"new", "other"}
+    now[0] = 150.0
+    attempts.allow("late")
+    assert set(attempts.times) == {"new", "other", "late"}  # looked at less than a minute ago
+
+
+def test_attempts_of_several_keys_count_together_or_not_at_all():
+    attempts = Attempts(1, 60, lambda: 0.0)
+    assert attempts.allow_all({"address": 2, "pair": 1})
+    assert not attempts.allow_all({"address": 2, "pair": 1})
+    assert attempts.allow_all({"address": 2, "other pair": 1})
+    assert not attempts.allow_all({"address": 2, "third pair": 1})
+    assert "third pair" not in attempts.times
+    attempts.take_back("address")
+    assert attempts.allow_all({"address": 2, "third pair": 1})
+    attempts.take_back("nobody")
 
 
 def test_attempts_are_forgotten_after_their_time_and_after_success():

@@ -36,11 +36,41 @@ def free_port() -> int:
 def test_a_public_bind_needs_tls_or_a_proxy(host, settings, tmp_path):
     with pytest.raises(FerLabError, match="can be reached from other machines"):
         settings(f"dashboard.host='{host}'")
-    assert settings(f"dashboard.host='{host}'", "dashboard.behind_proxy=true").encrypted
+    for hosts in ([], ["dashboard.hosts=['*']"]):
+        with pytest.raises(FerLabError, match="lets others pass by the proxy, over plain HTTP"):
+            settings(f"dashboard.host='{host}'", "dashboard.behind_proxy=true", *hosts)
+    named = settings(f"dashboard.host='{host}'", "dashboard.behind_proxy=true", "dashboard.hosts=[lessons.example]")
+    assert named.encrypted
+    assert named.allowed_hosts == ["lessons.example"]
     pem = tmp_path / "x.pem"
     pem.touch()
     public = settings(f"dashboard.host='{host}'", f"dashboard.certificate={pem}", f"dashboard.key={pem}")
     assert public.address.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("attempts=0", r"dashboard\.attempts=0 must be a whole number from 1 to 1000"),
+        ("attempts=2.5", r"dashboard\.attempts=2\.5 must be a whole number"),
+        ("attempts_minutes=0", r"dashboard\.attempts_minutes=0 must be a number from 0\.1 to 1440"),
+        ("session_hours=-1", r"dashboard\.session_hours=-1 must be a number from 0\.01 to 720"),
+        ("session_hours=.nan", r"dashboard\.session_hours=nan must be a number"),
+        ("session_hours=long", r"dashboard\.session_hours=long must be a number"),
+        ("idle_minutes=0", r"dashboard\.idle_minutes=0 must be"),
+        ("least_faces=0", r"dashboard\.least_faces=0 must be a whole number from 1"),
+        ("aggregate_s=0", r"dashboard\.aggregate_s=0 must be a whole number from 2"),
+        ("fresh_s=0", r"dashboard\.fresh_s=0 must be"),
+        ("refresh_s=0", r"dashboard\.refresh_s=0 must be"),
+        ("port=70000", r"dashboard\.port=70000 must be"),
+        ("warnings.window_s=0", r"dashboard\.warnings\.window_s=0 must be a whole number from 1"),
+        ("warnings.drop=0", r"dashboard\.warnings\.drop=0 must be a number"),
+        ("warnings.rise=true", r"dashboard\.warnings\.rise=True must be a number"),
+    ],
+)
+def test_values_outside_their_range_are_refused(override, sentence, settings):
+    with pytest.raises(FerLabError, match=sentence):
+        settings(f"dashboard.{override}")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.0.1"])

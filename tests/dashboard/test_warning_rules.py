@@ -71,7 +71,7 @@ def test_an_empty_lesson():
 
 
 def test_a_window_of_nothing_is_refused():
-    with pytest.raises(FerLabError, match="at least 1 second"):
+    with pytest.raises(FerLabError, match="must be a whole number from 1"):
         Rules(0, 4, 3, 0.2, 0.1)
 
 

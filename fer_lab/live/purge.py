@@ -63,7 +63,7 @@ def _old_runs(folder: Path, now: datetime, days: float) -> Iterator[Path]:
     for path in sorted(folder.rglob(PRIVACY)):
         try:
             declared = json.loads(path.read_text(encoding="utf-8"))
-            started = datetime.fromisoformat(declared["started"])
+            started, _ = datetime.fromisoformat(declared["started"]), declared["stored"].keys()
             if _too_old(started, declared, now, days):
                 yield path.parent
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -74,8 +74,9 @@ def _delete_run(folder: Path) -> None:
     """The listed files, privacy.json last, and the folder if nothing else is in it."""
     listed = json.loads((folder / PRIVACY).read_text(encoding="utf-8"))["stored"]
     for name in [*(name for name in listed if name != PRIVACY), PRIVACY]:
-        if Path(name).name == name:  # a file of this folder, not a way out of it
-            (folder / name).unlink(missing_ok=True)
+        path = folder / name
+        if Path(name).name == name and (path.is_file() or path.is_symlink()):  # of this folder, no way out of it
+            path.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
 

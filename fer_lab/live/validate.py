@@ -59,6 +59,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
         pd.DataFrame([_row(name, entry) for name, entry in found.items()]).to_csv(
             folder / "validation.csv", index=False
         )
+        print(f"Kept: validation.csv and validation.json in {folder}; fer_lab.live.purge does not know these files.")
     return {"indicators": found}
 
 

@@ -21,7 +21,8 @@ def run(folder: Path, days: float, promised: float, *files: str) -> Path:
     }
     (folder / "privacy.json").write_text(json.dumps(declared))
     for name in files:
-        (folder / name).write_text("x")
+        if Path(name).suffix:
+            (folder / name).write_text("x")
     return folder
 
 
@@ -29,8 +30,9 @@ def test_old_runs_go_with_what_they_list(tmp_path):
     old = run(tmp_path / "a" / "old", 31, 30, "summary.csv", "tracks.csv")
     short = run(tmp_path / "short", 8, 7, "summary.csv")
     new = run(tmp_path / "new", 8, 30, "summary.csv")
-    mixed = run(tmp_path / "mixed", 40, 30, "summary.csv", "../new/summary.csv")
+    mixed = run(tmp_path / "mixed", 40, 30, "summary.csv", "../new/summary.csv", "..", ".", "", "kept")
     (mixed / "notes.txt").write_text("somebody's own")
+    (mixed / "kept").mkdir()
     said = [f"sink={tmp_path}"]
     assert purge(compose("purge", [*said, "dry=true"]))["runs"] == sorted([old, short, mixed])
     assert (old / "summary.csv").exists()
@@ -38,7 +40,7 @@ def test_old_runs_go_with_what_they_list(tmp_path):
     assert not old.exists()
     assert not short.exists()
     assert sorted(path.name for path in new.iterdir()) == ["privacy.json", "summary.csv"]
-    assert [path.name for path in mixed.iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in mixed.iterdir()) == ["kept", "notes.txt"]
 
 
 def test_old_lessons_go_and_a_shorter_promise_is_kept(tmp_path):

@@ -4,10 +4,12 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from fer_lab.dashboard import demo
 from fer_lab.dashboard.serve import listening, server
 from fer_lab.live.store import Store
 
@@ -17,7 +19,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
-HAPPY, ANGRY = (6.0, [0.6, 0.3, 0.1], 0.5, 0.25, 0.75), (6.0, [0.1, 0.2, 0.7], -0.5, -0.75, -0.25)
+HAPPY, ANGRY = ([0.6, 0.3, 0.1], 0.5, 0.25, 0.75), ([0.1, 0.2, 0.7], -0.5, -0.75, -0.25)
 
 #: Smallest contrast of a text with what lies behind it (WCAG 2.2), and that text.
 CONTRAST = """() => {
@@ -106,7 +108,7 @@ class Writer(threading.Thread):
         done = 39
         while not self.over.wait(0.1):
             for second in range(done + 1, int(time.time() - lesson.started.timestamp())):
-                self.store.add_second(3, second, *self.values)
+                self.store.add_second(3, second, 6.0, 6, *self.values)
                 done = second
 
 
@@ -201,8 +203,17 @@ def test_everything_but_comforts_works_without_scripts(visit):
     page.wait_for_url("**/login")
 
 
-def test_the_summary_is_one_page(visit):
+def test_the_summary_is_one_page_with_twelve_segments_too(visit, store):
+    length, simulated = 45 * 60, demo.Simulated(42, 45 * 60, (0.32, 0.6, 1.3))
+    lesson = demo.simulated_lesson(store, "Probability, and what it is good for", "7a", datetime.now(UTC), "ada")
+    simulated.add(store, lesson, range(length))
+    for number in range(12):
+        start, end = number * length / 12, (number + 1) * length / 12
+        title = f"Part {number + 1}: a title of some words"
+        store.add_segment(lesson, start, end, title, 6.0, [1 / 7] * 7, 0.0, -0.2, 0.2)
+    store.end_lesson(lesson, datetime.now(UTC) + timedelta(seconds=length))
     page = visit("ada")
-    page.goto("/lessons/1/summary")
-    sheet = page.pdf(format="A4")
-    assert sheet.count(b"/Type /Page\n") == 1
+    for number, segments in ((1, 2), (lesson, 12)):
+        page.goto(f"/lessons/{number}/summary")
+        assert page.locator("tbody tr").count() == segments
+        assert page.pdf(format="A4").count(b"/Type /Page\n") == 1

@@ -20,10 +20,13 @@ def script() -> Any:
 
 
 @pytest.mark.slow
-def test_memory_is_flat_while_frames_come(script, model):
+def test_memory_is_flat_while_frames_come(script, model, tmp_path):
     # a minute here, half an hour by hand with --minutes 30; the cascade is slow, so frames are dropped all the time
-    found = script.main(["--model", str(model), "--minutes", "1", "--seconds", "5", "--width", "320"])
+    words = ["--model", str(model), "--minutes", "1", "--seconds", "5", "--width", "320", "--store", str(tmp_path)]
+    found = script.main([*words, "--detect-every", "3"])[3]
     assert found["throughput"]["dropped"] == 0
     assert found["throughput"]["frames"] > 10
     memory = found["camera"]["rss_mb"]
     assert max(memory) - memory[0] < 5
+    assert found["camera"]["stored"] > 10
+    assert list(tmp_path.iterdir()) == []

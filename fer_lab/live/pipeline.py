@@ -28,8 +28,8 @@ class Sighting:
     """Where a frame's faces are.
 
     ids: int64 N; boxes: float N×4; eyes: float N×2×2, NaN for a model that was not trained on aligned faces;
-    expected: numbers of all faces that may come again; areas: float M×4, boxes around wherever each of these may be now,
-    found in this frame or not.
+    expected: numbers of all faces that may come again; areas: float M×4, boxes around wherever each of them may be
+    now, found in this frame or not.
     """
 
     frame: Frame

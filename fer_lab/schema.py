@@ -17,14 +17,15 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from fer_lab.composing import compose_all, compose_choices, split, with_keys
 from fer_lab.errors import FerLabError
 from fer_lab.refusals import REFUSED, hydras_errors, in_words, refuse_unknown
 from fer_lab.resolvers import register
@@ -75,18 +76,21 @@ def compose(command: str = "train", overrides: Sequence[str] = ()) -> DictConfig
     Raises:
         FerLabError: Hydra refuses the config; its sentence is passed on.
     """
-    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a command that composes other rows
     try:
-        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            cfg = hydra.compose(command, overrides=list(overrides), return_hydra_config=True)
+        if parts := split(overrides):
+            choices, keys = parts
+            try:
+                base, hydra_cfg = compose_choices(command, choices)
+                return _own_part(with_keys(base, keys), hydra_cfg, overrides)
+            except OmegaConfBaseException:
+                pass  # Hydra says what is wrong with a word
+        cfg = compose_all(command, overrides)
         return _own_part(cfg, cfg.hydra)
     except REFUSED as error:
         raise FerLabError(f"{' '.join(overrides) or command}: {in_words(error, command)}") from error
-    finally:
-        GlobalHydra.instance().hydra = running
 
 
-def _own_part(cfg: DictConfig, hydra_cfg: Any) -> DictConfig:
+def _own_part(cfg: DictConfig, hydra_cfg: Any, typed: Sequence[str] | None = None) -> DictConfig:
     """Resolve name, variant and folders while Hydra's choices are known, then drop the hydra node."""
     refuse_unknown(hydra_cfg.runtime)
     previous = HydraConfig.instance().cfg
@@ -101,7 +105,8 @@ def _own_part(cfg: DictConfig, hydra_cfg: Any) -> DictConfig:
         own.choices = {
             g: c for g, c in choices.items() if not g.startswith("hydra/") and c and g not in ("sweep", "schema")
         }
-        own.overrides = list(hydra_cfg.overrides.task)  # as typed, so that a parent row composes with the same ones
+        # as typed, so that a parent row composes with the same ones
+        own.overrides = list(hydra_cfg.overrides.task if typed is None else typed)
         _limit_epochs(own)
     return own
 
@@ -112,7 +117,11 @@ def _limit_epochs(cfg: DictConfig) -> None:
     keeps its share of them."""
     limit = (cfg.trainer or {}).pop("limit_epochs", None)
     typed = any(word.lstrip("+").startswith("trainer.max_epochs=") for word in cfg.overrides)
-    if limit is None or typed or limit >= cfg.trainer.max_epochs:
+    if limit is None or typed:
+        return
+    if not isinstance(limit, int):
+        raise FerLabError(f"trainer.limit_epochs={limit} is no number of epochs.")
+    if limit >= cfg.trainer.max_epochs:
         return
     if cfg.schedule.get("head_epochs", 0) >= 1:
         cfg.schedule.head_epochs /= cfg.trainer.max_epochs

@@ -79,6 +79,27 @@ def test_robustness_does_not_open_the_test_split_for_a_file_that_changed(run: Pa
     assert not (run / "evaluation").exists()
 
 
+def test_what_can_be_refused_is_refused_before_the_test_split_opens(run: Path, tmp_path: Path) -> None:
+    before = openings(run)
+    base, other = tmp_path / "base", tmp_path / "other"
+    kept = base / "evaluation" / "robustness" / "model.safetensors.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps({"data": {"hash": "another"}, "drawn_by": "x", "run_key": "x", "file": kept.stem}))
+    validation = run / "validation_predictions.parquet"
+    validation.rename(tmp_path / "moved.parquet")
+    for asked, sentence in (
+        (["suite=subgroups", "suite.by=[age]"], "synthetic has no column 'age'; it has: brightness, copy_in_train"),
+        (["suite=robustness", f"suite.baseline={other}"], "evaluate that run first"),
+        (["suite=robustness", f"suite.baseline={base}"], "is of other data, of an earlier network"),
+        (["suite=temporal"], "values are chosen on it"),
+        (["data=synthetic", "data.samples=60", "data.fractions=[1,0,0]"], "synthetic has no test face"),
+    ):
+        with pytest.raises(FerLabError, match=sentence):
+            evaluate(compose("evaluate", [f"run={run}", f"model={run}/model.safetensors", *asked]))
+    assert openings(run) == before
+    assert not (run / "evaluation").exists()
+
+
 def test_another_source_is_scored_on_shared_classes_and_kept_apart(run: Path, cache_dir: Path) -> None:
     before = (run / "export" / "export.json").read_text()
     raters = "data._target_=tests.data.voting.VotingSource"

@@ -47,22 +47,24 @@ def against_row(
 
     Args:
         rows: (row, its results' folder, results by file); baseline: a row's name. `mce` becomes None for a row that was
-            asked about other faces, and for all where the baseline row has no results.
+            asked about other faces, or ones drawn by other code, and for all where the baseline row has no results.
     """
     named = next((found for row, _, found in rows if row == baseline), {})
     base = named.get("model.safetensors")
     told = []
     for row, folder, found in rows:
-        fits = {
-            file: base is not None and result["data"]["faces"] == base["data"]["faces"]
-            for file, result in found.items()
-        }
+        fits = {file: base is not None and _asked(result) == _asked(base) for file, result in found.items()}
         both = {
             file: {**result, "mce": corruption_error(result, base, str(baseline)) if base and fits[file] else None}
             for file, result in found.items()
         }
         told.append((row, folder, both))
     return told
+
+
+def _asked(result: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Which faces, drawn over by which code."""
+    return result["data"]["faces"], result.get("drawn_by")
 
 
 def _ratio(own: float, base: float) -> float | None:

@@ -14,7 +14,7 @@ from captum.attr import LayerGradCam
 
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.predict import predict
-from fer_lab.evaluation.suites import Model, Trial
+from fer_lab.evaluation.suites import Model, Suite, Trial
 from fer_lab.models.network import Network
 from fer_lab.results.examples import drawn
 from fer_lab.results.explain_tiles import save_tiles
@@ -23,7 +23,7 @@ from fer_lab.results.suite_tables import write_rows
 _DIGITS = 4
 
 
-class Explain:
+class Explain(Suite):
     """Maps of the network's most confident errors, for the class it answered and for the true one.
 
     An exported file holds the same network but no gradients, so only the run's own network is asked.

@@ -17,20 +17,23 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
+from fer_lab.data.dataset import FaceData
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.claims import judge
 from fer_lab.evaluation.corruption_error import corruption_error
+from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.scenarios import SCENARIOS, SEVERITIES, corrupted, drawn_by
-from fer_lab.evaluation.suites import KEPT, Model, Trial
+from fer_lab.evaluation.suites import KEPT, Model, Suite, Trial
 from fer_lab.results.record import write_json
 from fer_lab.results.robustness_tables import write_robustness
+from fer_lab.results.suite_files import is_stale
 
 _CHUNK = 32  # faces drawn and asked about at a time: memory does not grow with the split
 _CLEAN = "clean"
 _LEVELS = range(1, len(SEVERITIES) + 1)
 
 
-class Robustness:
+class Robustness(Suite):
     """Scores in every scenario, their drop against the faces as they are, corruption errors and claims.
 
     Args:
@@ -56,9 +59,16 @@ class Robustness:
         self.baseline = Path(baseline) if baseline else None
         self.workers = workers or torch.get_num_threads()
 
+    def check(self, run: LoadedRun, data: FaceData, folder: str) -> None:
+        """Raises FerLabError where the baseline has not been evaluated, or on other data or with other drawings."""
+        if self.baseline:
+            read_baseline(self.baseline, folder, data.meta["hash"])
+
     def __call__(self, trial: Trial) -> dict[str, dict[str, Any]]:
-        """Raises FerLabError where the baseline has not been evaluated, or on other faces or with other drawings."""
-        baseline = read_baseline(self.baseline, trial) if self.baseline else None
+        """Raises FerLabError where the baseline was asked about other faces of the same data."""
+        baseline = read_baseline(self.baseline, trial.folder.name, trial.data["hash"]) if self.baseline else None
+        if baseline and baseline["data"]["faces"] != trial.faces_hash():
+            raise FerLabError(f"suite.baseline={self.baseline} knows other classes, so it was asked about other faces.")
         stores = {model.name: LogitStore(trial, model) for model in trial.models}
         seconds = self._ask(trial, stores)
         found = {}
@@ -206,13 +216,16 @@ def _scores(trial: Trial, model: Model, logits: np.ndarray) -> dict[str, Any]:
     return {key: metrics[key] for key in KEPT} | {"recall": recall, "confusion": metrics["confusion"]}
 
 
-def read_baseline(folder: Path, trial: Trial) -> dict[str, Any]:
-    """The results of a baseline run's own network on the same faces.
+def read_baseline(folder: Path, name: str, data_hash: str) -> dict[str, Any]:
+    """The results of a baseline run's own network on the same data.
+
+    Args:
+        folder: of the run; name: of the results, below its `evaluation`; data_hash: of the data's manifest.
 
     Raises:
-        FerLabError: there are none, or they are of other faces or other drawings.
+        FerLabError: there are none, or they are of other data, other drawings or an earlier network.
     """
-    path = folder / "evaluation" / trial.folder.name / "model.safetensors.json"
+    path = folder / "evaluation" / name / "model.safetensors.json"
     if not path.exists():
         raise FerLabError(
             f"suite.baseline={folder} holds no {path.relative_to(folder)}; evaluate that run first, with "
@@ -222,6 +235,9 @@ def read_baseline(folder: Path, trial: Trial) -> dict[str, Any]:
         result = json.loads(path.read_text())
     except ValueError as error:
         raise FerLabError(f"{path} is damaged ({error}); evaluate {folder} again.") from error
-    if (result["data"]["faces"], result["drawn_by"]) != (trial.faces_hash(), drawn_by()):
-        raise FerLabError(f"{path} is of other faces, or of scenarios drawn by older code; evaluate {folder} again.")
+    if (result["data"]["hash"], result["drawn_by"]) != (data_hash, drawn_by()) or is_stale(folder, result):
+        raise FerLabError(
+            f"{path} is of other data, of an earlier network, or of scenarios drawn by older code; evaluate {folder} "
+            "again, with the same data."
+        )
     return result

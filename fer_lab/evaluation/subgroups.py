@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from fer_lab.data.dataset import FaceSplit
+from fer_lab.data.dataset import FaceData, FaceSplit
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.predict import predict
+from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.significance import group_counts, intervals
-from fer_lab.evaluation.suites import KEPT, Model, Trial
+from fer_lab.evaluation.suites import KEPT, Model, Suite, Trial
+from fer_lab.evaluation.test_split import columns_of_test
 from fer_lab.results.suite_tables import write_subgroups
 
 #: Groups of fewer faces are shown, marked, and never called the worst.
@@ -20,10 +22,11 @@ ENOUGH = 30
 _LEAST_MEAN = 2
 #: Numbers of at most so many different values are taken as they are (raters who agree), others are cut into thirds.
 _FEW_VALUES = 3
+_AGREEMENT = "agreement"
 _THIRDS = ("lowest third", "middle third", "highest third")
 
 
-class Subgroups:
+class Subgroups(Suite):
     """Accuracy, macro-F1 and ECE of every group of every column, with their intervals.
 
     Args:
@@ -35,12 +38,16 @@ class Subgroups:
     def __init__(self, by: Sequence[str] | None = None) -> None:
         self.by = [by] if isinstance(by, str) else list(by) if by else None
 
+    def check(self, run: LoadedRun, data: FaceData, folder: str) -> None:
+        """Raises FerLabError where the test faces have no such column."""
+        known = dict.fromkeys(_AGREEMENT if name == "votes" else name for name in columns_of_test(data))
+        if unknown := [name for name in self.by or () if name not in known]:
+            raise FerLabError(
+                f"suite.by: {data.meta['name']} has no column '{unknown[0]}'; it has: {', '.join(known) or 'none'}."
+            )
+
     def __call__(self, trial: Trial) -> dict[str, dict[str, Any]]:
         columns = known_columns(trial.split)
-        if unknown := [name for name in self.by or () if name not in columns]:
-            raise FerLabError(
-                f"suite.by: {trial.data['name']} has no column '{unknown[0]}'; it has: {', '.join(columns) or 'none'}."
-            )
         groups = {name: grouped(columns[name]) for name in self.by or columns}
         if self.by is None:
             groups = {name: names for name, names in groups.items() if 1 < len(set(names)) <= len(names) / _LEAST_MEAN}
@@ -69,8 +76,8 @@ class Subgroups:
 def known_columns(split: FaceSplit) -> dict[str, np.ndarray]:
     """The split's columns, and `agreement`, the share of the raters' most frequent vote, where it has votes."""
     columns = dict(split.columns)
-    if split.votes is not None and "agreement" not in columns:
-        columns["agreement"] = split.votes.max(axis=1)
+    if split.votes is not None and _AGREEMENT not in columns:
+        columns[_AGREEMENT] = split.votes.max(axis=1)
     return columns
 
 

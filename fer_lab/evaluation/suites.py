@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from omegaconf import DictConfig
+from rich import print as say
 
 from fer_lab.data.dataset import FaceData, FaceSplit, build_data
 from fer_lab.data.shared_classes import SharedFaces, shared_faces
@@ -25,7 +26,7 @@ from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.results.record import read_record, write_json
 from fer_lab.results.scrub import scrub
-from fer_lab.results.suite_files import read_results
+from fer_lab.results.suite_files import is_stale, read_results
 from fer_lab.results.suite_tables import write_rows
 
 #: Of `compute_metrics`, what a suite keeps of each of its many splits.
@@ -106,6 +107,13 @@ class Suite(Protocol):
     name: str
     split: str
 
+    def check(self, run: LoadedRun, data: FaceData, folder: str) -> None:
+        """Refuse what can be refused before the split opens, which is counted; here nothing.
+
+        Args:
+            run: whose files will be asked; data: whose faces; folder: of the results, below `<run>/evaluation`.
+        """
+
     def __call__(self, trial: Trial) -> dict[str, dict[str, Any]]:
         """What it found, JSON by the files' names."""
         ...
@@ -119,7 +127,7 @@ class Suite(Protocol):
         ...
 
 
-class Clean:
+class Clean(Suite):
     """The faces as they are: what `evaluate` does by default."""
 
     name, split = "clean", "test"
@@ -209,22 +217,26 @@ def open_trial(run: LoadedRun, models: Sequence[Model], data: FaceData, suite: S
     """Open the suite's split for frozen files; each opening of the test split is in the record before a file is asked.
 
     Raises:
-        FerLabError: a file has changed since it was frozen, or the data share no two classes with the run.
+        FerLabError: the suite refuses its settings, a file has changed since it was frozen, or the data have no test
+            face or share no two classes with the run.
     """
+    own = data.meta["hash"] == run.record["data_hash"]
+    folder = suite.name if own else f"{suite.name}__{data.meta['name']}-{data.meta['hash'][:8]}"
+    suite.check(run, data, folder)
     if suite.split == "test":
+        if not data.meta["faces"]["test"]:
+            raise FerLabError(f"{data.meta['name']} has no test face; data.fractions=[0,0,1] makes all of them such.")
         for model in models:
             said = f"evaluate {model.name}" + ("" if suite.name == "clean" else f" suite={suite.name}")
-            said += "" if data.meta["hash"] == run.record["data_hash"] else f" data={data.meta['name']}"
+            said += "" if own else f" data={data.meta['name']}"
             frozen = Frozen({model.path: model.digest}, model.calibration)
             split = open_test_split(data, frozen, said, run.record["test_openings"])
         write_json(run.folder / "record.json", run.record)
     else:
         split = data.split(suite.split)
-    own = data.meta["hash"] == run.record["data_hash"]
     channels = 1 if run.channels == "grey" else 3
     faces = (run.class_names, run.native_size, channels, run.crop_margin)
     shared = None if own else shared_faces(split, data, *faces, _seen(run))
-    where = "" if own else f"__{data.meta['name']}-{data.meta['hash'][:8]}"
     return Trial(
         run=run,
         models=models,
@@ -232,7 +244,7 @@ def open_trial(run: LoadedRun, models: Sequence[Model], data: FaceData, suite: S
         class_names=shared.class_names if shared else run.class_names,
         shared=shared,
         data={key: data.meta[key] for key in ("name", "hash", "licence")},
-        folder=run.folder / "evaluation" / f"{suite.name}{where}",
+        folder=run.folder / "evaluation" / folder,
     )
 
 
@@ -250,8 +262,11 @@ def _seen(run: LoadedRun) -> np.ndarray | None:
 def save_results(trial: Trial, suite: Suite, found: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Write `<file>.json` of each file, and tables and figures of all files whose results are of the same faces.
 
+    Older results of other files are among them while these files, and the code that draws, are still the same; others
+    are named and left out.
+
     Returns:
-        All those results by file name, older ones of other files among them.
+        All those results by file name.
     """
     trial.folder.mkdir(parents=True, exist_ok=True)
     faces, by_name = trial.faces_hash(), {model.name: model for model in trial.models}
@@ -266,7 +281,11 @@ def save_results(trial: Trial, suite: Suite, found: Mapping[str, dict[str, Any]]
             "note": trial.shared.sentence if trial.shared else "",
         }
         write_json(trial.folder / f"{name}.json", about | result)
-    together = read_results(trial.folder, faces)
+    drawn_by = {result.get("drawn_by") for result in found.values()}
+    there, run = read_results(trial.folder, faces), trial.run.folder
+    together = {k: one for k, one in there.items() if not is_stale(run, one) and one.get("drawn_by") in drawn_by}
+    if older := ", ".join(sorted(there.keys() - together.keys())):
+        say(f"[yellow]Left out[/yellow]: {older}, asked before the file or the drawings changed; evaluate it again.")
     suite.write(trial.folder, together)
     return together
 
@@ -277,4 +296,5 @@ def publish_results(folder: Path, suite: Suite, together: Mapping[str, dict[str,
     for name, result in together.items():
         text = json.dumps(scrub(dict(result)), allow_nan=False, separators=(",", ":"))
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8", newline="\n")
-    suite.write(folder, read_results(folder))
+    kept = read_results(folder)  # the copies; what another run left there belongs to no table of this one
+    suite.write(folder, {name: result for name, result in kept.items() if name in together})

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fer_lab.data.dataset import FaceData
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import (
     Calibration,
@@ -24,7 +25,7 @@ from fer_lab.evaluation.predict import load_predictions, predict
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.sequences import Script, SequenceSmoothing, make_sequences
 from fer_lab.evaluation.smoothing import smooth_sequences, smoother_factory
-from fer_lab.evaluation.suites import Model, Trial
+from fer_lab.evaluation.suites import Model, Suite, Trial
 from fer_lab.evaluation.temporal_scores import (
     count_segments,
     difference,
@@ -48,7 +49,7 @@ Setting = tuple[str, float]  # method, and its α or seconds
 _PLAIN: Setting = (NONE, 0.0)
 
 
-class Temporal:
+class Temporal(Suite):
     """Flips, lag, accuracy, LSI error and stability of every smoothing, against voting and against none.
 
     Args:
@@ -88,6 +89,10 @@ class Temporal:
     def grid(self) -> list[Setting]:
         """Every setting, the one without smoothing first."""
         return [_PLAIN, *((method, value) for method, values in self.by_method.items() for value in values)]
+
+    def check(self, run: LoadedRun, data: FaceData, folder: str) -> None:
+        """Raises FerLabError where the run holds no validation logits to choose values on."""
+        _validation(run)
 
     def __call__(self, trial: Trial) -> dict[str, dict[str, Any]]:
         lsi = Lsi(self.weights, trial.class_names, "suite.weights")

@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
+from fer_lab.data.cache import VOTES
 from fer_lab.data.dataset import FaceData, FaceSplit
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import Calibration, as_calibration
@@ -53,6 +55,13 @@ def open_test_split(data: FaceData, frozen: Frozen, by: str, openings: MutableSe
     """
     _open(frozen, by, openings)
     return data._read("test")
+
+
+def columns_of_test(data: FaceData) -> list[str]:
+    """Names of the test faces' columns, and `votes` where raters voted. No face is read: this is no opening."""
+    names = pq.read_schema(data.folder / "test.parquet").names
+    columns = [name for name in names if name not in ("sample_id", "label", "group") and not name.startswith(VOTES)]
+    return [*columns, *(["votes"] if data.meta["votes"] else [])]
 
 
 def open_test_logits(

@@ -14,7 +14,7 @@ from fer_lab.errors import FerLabError
 from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import predict
 from fer_lab.evaluation.significance import group_counts, intervals
-from fer_lab.evaluation.suites import KEPT, Model, Trial
+from fer_lab.evaluation.suites import KEPT, Model, Suite, Trial
 from fer_lab.results.suite_tables import tta_rows, write_tta
 
 ONE, FLIP, SHIFTS = "one look", "flip", "flip and shifts"
@@ -35,7 +35,7 @@ class View(NamedTuple):
         return np.ascontiguousarray((faces[:, :, ::-1] if self.mirrored else faces)[:, rows[:, None], columns])
 
 
-class TestTimeAugmentation:
+class TestTimeAugmentation(Suite):
     """Calibrated probabilities averaged over views: one look; with the mirrored face; and both at four shifts as well.
 
     Args:

@@ -15,7 +15,7 @@ from fer_lab.results.explain_tiles import tile
 from fer_lab.results.plots import to_svg
 from fer_lab.results.rows import Results, Row, Run
 from fer_lab.results.suite_charts import drop_figure, groups_figure, severity_figure
-from fer_lab.results.suite_files import read_results
+from fer_lab.results.suite_files import is_stale, read_results
 from fer_lab.results.suite_tables import tta_rows, worst_groups
 from fer_lab.results.temporal_charts import temporal_figure
 from fer_lab.results.temporal_tables import answer
@@ -47,9 +47,9 @@ def evaluated(results: Results, cache: Path | None, examples: bool | None) -> di
 
 
 def _of(run: Run, suite: str) -> Found:
-    """A run's results of a suite by file, the network first; those of an earlier run of its folder are left out."""
+    """A run's results of a suite by file, the network first; those of an earlier run or file are left out."""
     found = read_results(run.path / "evaluation" / suite)
-    return {file: result for file, result in found.items() if result["run_key"] == run.key}
+    return {file: result for file, result in found.items() if not is_stale(run.path, result)}
 
 
 def _first(row: Row, suite: str) -> Run | None:

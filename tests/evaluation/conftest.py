@@ -35,7 +35,9 @@ def make_trial(tmp_path: Path) -> Callable[..., Trial]:
     """`make_trial(*models, split=...)`."""
 
     def make(*models: Model, split: FaceSplit | None = None) -> Trial:
-        run: Any = SimpleNamespace(record={"key": "k"}, native_size=24, weights=Path("model.safetensors"))
+        run: Any = SimpleNamespace(
+            record={"key": "k"}, native_size=24, weights=Path("model.safetensors"), folder=tmp_path / "run"
+        )
         data = {"name": "made_up", "hash": "0" * 16}
         split = split or made_up_split()
         return Trial(cast(Any, run), models, split, EMOTIONS, None, data, tmp_path / "evaluation" / "suite")

@@ -11,7 +11,7 @@ from fer_lab.errors import FerLabError
 from fer_lab.evaluation import robustness
 from fer_lab.evaluation.corruption_error import against_row, corruption_error
 from fer_lab.evaluation.robustness import LogitStore, Robustness
-from fer_lab.evaluation.scenarios import SCENARIOS, SEVERITIES, corrupted
+from fer_lab.evaluation.scenarios import SCENARIOS, SEVERITIES, corrupted, drawn_by
 from fer_lab.evaluation.suites import save_results
 from tests.evaluation.conftest import made_up_model, made_up_split
 
@@ -188,6 +188,10 @@ def test_a_baseline_has_to_be_evaluated_in_the_same_way(make_trial, tmp_path):
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"drawn_by": "older"}))
     with pytest.raises(FerLabError, match="older code"):
         Robustness(["noise"], str(tmp_path / "base"), 1)(trial)
+    result = json.loads(kept.read_text()) | {"drawn_by": drawn_by()}
+    kept.write_text(json.dumps(result | {"data": {**result["data"], "faces": "others"}}))
+    with pytest.raises(FerLabError, match="asked about other faces"):
+        Robustness(["noise"], str(tmp_path / "base"), 1)(trial)
 
 
 def test_results_are_files_and_those_of_other_files_stay(make_trial):
@@ -201,6 +205,31 @@ def test_results_are_files_and_those_of_other_files_stay(make_trial):
     lines = (trial.folder / "results.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * (1 + 5)
     assert "so this is no mCE" in (trial.folder / "table.md").read_text()
+
+
+def test_results_of_a_file_that_was_exported_again_are_left_out_of_the_table(make_trial, capsys):
+    """One of another run, too; what no export describes stays, its hash is in its name."""
+    suite = Robustness(["noise"], workers=1)
+    run = make_trial().run.folder
+    (run / "export").mkdir(parents=True)
+    opening = {"by": "train", "frozen": {"model.safetensors": "d" * 64}}
+    (run / "record.json").write_text(json.dumps({"key": "k", "test_openings": [opening]}))
+    files = {"onnx_fp32": {"file": "model.onnx", "sha256": "d" * 64}}
+    (run / "export" / "export.json").write_text(json.dumps({"run_key": "k", "files": files}))
+    for name in ("model.safetensors", "model.onnx", "model-01234567.onnx"):
+        trial = make_trial(made_up_model(name, by_light))
+        together = save_results(trial, suite, suite(trial))
+    assert len(together) == 3
+    files["onnx_fp32"]["sha256"] = "e" * 64
+    (run / "export" / "export.json").write_text(json.dumps({"run_key": "k", "files": files}))
+    trial = make_trial(made_up_model("model.safetensors", by_light))
+    together = save_results(trial, suite, suite(trial))
+    assert list(together) == ["model.safetensors", "model-01234567.onnx"]
+    assert "Left out: model.onnx" in capsys.readouterr().out
+    assert "model.onnx" not in (trial.folder / "results.csv").read_text()
+    older = trial.folder / "model-01234567.onnx.json"
+    older.write_text(json.dumps(json.loads(older.read_text()) | {"drawn_by": "older"}))
+    assert list(save_results(trial, suite, suite(trial))) == ["model.safetensors"]
 
 
 def test_an_unknown_scenario_is_refused():

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from fer_lab.errors import FerLabError
 from fer_lab.evaluation.subgroups import ENOUGH, Subgroups, grouped
 from fer_lab.evaluation.suites import save_results
 from tests.evaluation.conftest import made_up_model, made_up_split
@@ -60,11 +59,6 @@ def test_results_as_files(trial):
     save_results(trial, suite, suite(trial))
     assert "source: worst is b, accuracy 0.333" in (trial.folder / "table.md").read_text()
     assert (trial.folder / "groups_m.png").exists()
-
-
-def test_an_unknown_column_is_refused_with_the_known_ones(trial):
-    with pytest.raises(FerLabError, match="no column 'age'; it has: source, brightness, where"):
-        Subgroups(["age"])(trial)
 
 
 @given(st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 2)), min_size=4, max_size=60))

@@ -22,7 +22,8 @@ HELD, NOT_HELD, UNDECIDED, NOT_ASKED = "held", "not held", "undecided", "not run
 
 @dataclass(frozen=True)
 class Claim:
-    """`scenario`: a key of `SCENARIOS`. `of`: true emotions that are meant, empty for all. `to`: where mistakes go."""
+    """`paper`: who says so. `scenario`: a key of `SCENARIOS`. `of`: true emotions that are meant, empty for all. `to`:
+    where mistakes go."""
 
     sentence: str
     paper: str
@@ -31,11 +32,13 @@ class Claim:
     to: tuple[str, ...]
 
 
-#: What the two source papers say of their errors in classrooms; experiments/ has their titles.
+#: Its title is in experiments/paper_a. Paper B reports no fear and scores no conditions of light or pose.
+_A = "Radytia and Darusalam 2026 (paper A)"
+#: What it says of its errors in classrooms.
 CLAIMS = (
-    Claim("Backlit faces are taken for sad or fear", "the source papers", "backlight", (), ("sad", "fear")),
-    Claim("Faces turned to the side are taken for neutral", "the source papers", "turn", (), ("neutral",)),
-    Claim("Fear in low light is taken for surprise", "the source papers", "low_light", ("fear",), ("surprise",)),
+    Claim("Backlit faces are taken for sad or fear", _A, "backlight", (), ("sad", "fear")),
+    Claim("Faces turned to the side are taken for neutral", _A, "turn", (), ("neutral",)),
+    Claim("Fear in low light is taken for surprise", _A, "low_light", ("fear",), ("surprise",)),
 )
 
 

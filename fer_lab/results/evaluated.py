@@ -12,6 +12,7 @@ from markupsafe import Markup
 from fer_lab.evaluation.corruption_error import against_row
 from fer_lab.results.examples import data_uri, shown, validation_faces
 from fer_lab.results.explain_tiles import tile
+from fer_lab.results.mistakes import likeliest_mistakes
 from fer_lab.results.plots import to_svg
 from fer_lab.results.rows import Results, Row, Run
 from fer_lab.results.suite_charts import drop_figure, groups_figure, severity_figure
@@ -82,6 +83,8 @@ def _robust(row: Row, found: Found) -> dict[str, Any]:
         "files": files,
         "svg": Markup(to_svg(drop_figure(network), f"Accuracy that {row.name} loses by scenario and severity")),
         "curves": Markup(to_svg(severity_figure(asked), f"Accuracy of {row.name} over severities, by scenario")),
+        "emotions": network["class_names"],
+        "mistakes": likeliest_mistakes(network),
         "claims": network["claims"],
     }
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_lab.results.mistakes import mistake_rows
 from fer_lab.results.plots import save_png
 from fer_lab.results.suite_charts import drop_figure, severity_figure
 from fer_lab.results.suite_tables import csv_text, pipe_table
@@ -111,9 +112,16 @@ def markdown(found: Mapping[str, Result]) -> list[str]:
         text += [*([result["note"]] if result["note"] else []), mce_sentence(result)]
         text += ["", *pipe_table(scenario_rows(result)), "", "Recall lost by class, mean over severities:", ""]
         text += pipe_table(worst_class_rows(result))
+        if result["scenarios"]:
+            text += ["", MISTAKES_ABOUT, "", *pipe_table(mistake_rows(result))]
     text += ["", "## What the papers claim", "", CLAIMS_ABOUT, ""]
     return text + pipe_table([row for file, result in found.items() for row in claim_rows(file, result)])
 
+
+MISTAKES_ABOUT = (
+    "Most frequent wrong answer to each emotion at severity 5, with the share of that emotion's faces; * where it is "
+    "another than for the faces as they are:"
+)
 
 CLAIMS_ABOUT = (
     "Share: of the mistakes on faces the claim is about, how many go where it says, in the scenario and on the same "

@@ -19,6 +19,7 @@ from fer_lab.evaluation.temporal import Temporal
 from fer_lab.evaluation.tta import TestTimeAugmentation
 from fer_lab.labels import EMOTIONS
 from fer_lab.results.explain_tiles import overlay, tile
+from fer_lab.results.mistakes import likeliest_mistakes, mistake_rows
 from fer_lab.results.report import write_report
 from fer_lab.results.suite_charts import drop_figure
 from tests.evaluation.conftest import made_up_model, made_up_split, make_trial  # noqa: F401
@@ -56,6 +57,27 @@ def table(tmp_path, run_factory, gather, make_trial):  # noqa: F811
     return make
 
 
+def test_the_likeliest_mistakes_by_hand():
+    """Clean fear is taken for sad, noisy fear for surprise; nobody mistakes surprise, and there is no sad face."""
+    clean, noisy = [[6, 3, 1], [0, 0, 0], [0, 0, 4]], [[2, 3, 5], [0, 0, 0], [2, 2, 0]]
+    levels = [{"confusion": clean}] * 4 + [{"confusion": noisy}]
+    result = {
+        "class_names": ["fear", "sad", "surprise"],
+        "clean": {"confusion": clean},
+        "scenarios": {"low_light": {"severities": levels}},
+    }
+    assert likeliest_mistakes(result) == {
+        "as they are": [("sad", 0.3, False), None, None],
+        "low light": [("surprise", 0.5, True), None, ("fear", 0.5, False)],
+    }
+    assert mistake_rows(result)[1] == {
+        "scenario": "low light",
+        "fear": "surprise 50 %*",
+        "sad": None,
+        "surprise": "fear 50 %",
+    }
+
+
 def page_of(results, tmp_path: Path, examples=None) -> str:
     return write_report(results, tmp_path / "report.html", tmp_path / "cache", examples).read_text()
 
@@ -67,6 +89,9 @@ def test_sections_of_what_was_asked(table, tmp_path):
         assert f'href="#{anchor}"' in page
     assert '<section id="elsewhere">' not in page
     assert "Faces turned to the side are taken for neutral" in page
+    assert "Radytia and Darusalam 2026" in page
+    assert page.count('aria-label="Where mistakes go"') == 1
+    assert "TTA, 10 views: test macro" in page
     assert "100.0%" in page  # the baseline's own corruption error
     assert "not run" in page  # faces were not backlit
 

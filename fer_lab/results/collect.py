@@ -12,7 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from fer_lab.errors import FerLabError
 from fer_lab.results.compare import compare
 from fer_lab.results.rows import COMPLETED, FAILED, NOT_RUN, STALE, UNFINISHED, Expected, Results, Row, Run
+from fer_lab.results.suite_files import is_stale
 from fer_lab.schema import deciding_part, difference
+
+#: Where a run's folder holds what several looks at a face gave.
+LOOKS = "evaluation/tta/model.safetensors.json"
 
 
 def collect(
@@ -87,6 +91,7 @@ def _read_run(outputs: Path, row: str, seed: int, expected: Callable[[str, int],
         history=_read_history(folder / "history.csv"),
         export=export,
         benchmark=read_json(folder / "benchmark.json") if export else {},
+        looks=_read_looks(folder),
         path=folder,
         reason=reason or "",
     )
@@ -121,6 +126,12 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise FerLabError(f"{path} is not valid JSON ({error}); run its row again with rerun=always.") from error
+
+
+def _read_looks(folder: Path) -> dict[str, Any]:
+    """What the tta suite found of the run's network as it is now."""
+    found = read_json(folder / LOOKS)
+    return {} if found and is_stale(folder, found) else found
 
 
 def _read_history(path: Path) -> list[dict[str, Any]]:

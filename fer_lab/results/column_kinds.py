@@ -249,6 +249,44 @@ class Latency:
         return []
 
 
+@dataclass(frozen=True)
+class Looks:
+    """Test macro-F1 of several looks at a face (test-time augmentation), over the seeds that were asked, with its cost:
+    `0.640 (9.2× time)`. Never comparable with a column of one look."""
+
+    variant: str
+    views: int
+
+    @property
+    def title(self) -> str:
+        """With the views, which are the cost on every machine."""
+        return f"TTA, {self.views} views: test macro-F1"
+
+    def found(self, row: Row) -> list[dict[str, float]]:
+        """The variant of each completed run that was asked, with `times`: its milliseconds over those of one look."""
+        asked = [run.looks["variants"] for run in row.completed if self.variant in run.looks.get("variants", {})]
+        one = [next(variant for variant in each.values() if variant["forwards"] == 1) for each in asked]
+        return [
+            each[self.variant] | {"times": each[self.variant]["ms_a_face"] / look["ms_a_face"]}
+            for each, look in zip(asked, one, strict=True)
+        ]
+
+    def cell(self, results: Results, row: Row) -> Cell:
+        found = self.found(row)
+        value, times = (spread([one[name] for one in found]) for name in ("macro_f1", "times"))
+        if value is None or times is None:
+            return ("–", True) if row.completed else (absent(row), False)
+        seeds = f", {value.n} of {len(row.completed)} seeds" if value.n < len(row.completed) else ""
+        return f"{value.text()} ({times.mean:.1f}× time{seeds})", True
+
+    def fields(self) -> list[str]:
+        return [f"tta_{self.views}_views_macro_f1_{part}" for part in ("mean", "sd", "seeds")]
+
+    def values(self, results: Results, row: Row) -> list[str]:
+        value = spread([one["macro_f1"] for one in self.found(row)])
+        return [number(value.mean), number(value.sd), str(value.n)] if value else [""] * 3
+
+
 def absent(row: Row) -> str:
     """The word in place of a number: the row's, or `not run` for what its completed runs did not measure."""
     return NOT_RUN if row.word == COMPLETED else row.word

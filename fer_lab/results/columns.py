@@ -1,7 +1,7 @@
 """The columns of a table, in the order shown.
 
-Published values, pretraining, the clean test split, sequence metrics and latency have columns only where a row of the
-table has them.
+Published values, pretraining, the clean test split, sequence metrics, test-time augmentation and latency have columns
+only where a row of the table has them.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from fer_lab.results.column_kinds import (
     Column,
     Gain,
     Latency,
+    Looks,
     Metric,
     Pretraining,
     Printed,
@@ -68,7 +69,8 @@ def numbers(results: Results) -> list[Column]:
     """Columns of numbers, in the order shown; the gain in accuracy stands in results.csv and in the list of tests."""
     gains = GAINS[1:] if len(results.rows) > 1 else ()
     printed = [column for column in _PRINTED if any(column.value(results, row) is not None for row in results.rows)]
-    return [*SCORES, *gains, *clean(results), *printed, *CALIBRATION, *sequence(results), *SIZES, *latencies(results)]
+    scores = [*SCORES, *gains, *clean(results), *printed, *CALIBRATION, *sequence(results)]
+    return [*scores, *SIZES, *latencies(results), *looks(results)]
 
 
 def clean(results: Results) -> list[Metric]:
@@ -79,6 +81,13 @@ def clean(results: Results) -> list[Metric]:
 def latencies(results: Results) -> list[Latency]:
     """Of the exported files, where a row was measured."""
     return [column for column in LATENCIES if any(timings(results, row, column.label) for row in results.rows)]
+
+
+def looks(results: Results) -> list[Looks]:
+    """Several looks at a face, where the network of a row was asked: last, and apart from the scores of one look."""
+    variants = [run.looks.get("variants", {}) for run in results.completed]
+    views = {name: int(found["forwards"]) for each in variants for name, found in each.items()}
+    return [Looks(name, count) for name, count in views.items() if count > 1]
 
 
 def sequence(results: Results) -> Sequence[Smoothed]:

@@ -17,14 +17,14 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from fer_lab.errors import FerLabError
-from fer_lab.results.collect import collect, read_json
+from fer_lab.results.collect import LOOKS, collect, read_json
 from fer_lab.results.published import load_published
 from fer_lab.results.rows import Expected, Results, Run
 from fer_lab.results.scrub import scrub, without_places
 from fer_lab.results.write import write_tables
 from fer_lab.schema import deciding_part
 
-_JSON = ("record.json", "benchmark.json", "export/export.json")
+_JSON = ("record.json", "benchmark.json", "export/export.json", LOOKS)
 _PREDICTIONS = ("validation_predictions.parquet", "test_predictions.parquet")
 _COMMENT = "# Written by `python -m fer_lab.tables sweep={name} publish=...`; with records/ it gives the table.\n"
 
@@ -106,7 +106,7 @@ def _copy(run: Run, target: Path) -> None:
     target.mkdir(parents=True)
     for name in _JSON:
         if content := read_json(run.path / name):
-            (target / name).parent.mkdir(exist_ok=True)
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(json.dumps(scrub(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if (run.path / "history.csv").is_file():
         shutil.copyfile(run.path / "history.csv", target / "history.csv")

@@ -48,7 +48,8 @@ class Run:
 
     `history` holds a dict an epoch: `epoch` int, `stage` str, everything else float (None where the cell is empty).
     `export` and `benchmark` are `{}` when the run has none; an export of an earlier run of this folder is left out.
-    `path` is where the folder is now. `reason` says of a stale run what it differs in.
+    `looks` is what test-time augmentation found of the network, `{}` where it was not asked. `path` is where the folder
+    is now. `reason` says of a stale run what it differs in.
     """
 
     row: str
@@ -59,6 +60,7 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     export: dict[str, Any] = field(default_factory=dict)
     benchmark: dict[str, Any] = field(default_factory=dict)
+    looks: dict[str, Any] = field(default_factory=dict)
     path: Path = Path()
     reason: str = ""
 
@@ -157,6 +159,12 @@ class Results:
         """Config groups in which the rows differ, in the order of the first row's choices."""
         groups = [group for row in self.rows for group in row.choices if group != "experiment"]
         return [group for group in dict.fromkeys(groups) if len({row.choices.get(group) for row in self.rows}) > 1]
+
+    @property
+    def folds(self) -> bool:
+        """Whether the runs of a row are the folds of a cross-validation: each seed is tested on other faces."""
+        methods = [str((run.record["data"].get("split") or {}).get("method")) for run in self.completed]
+        return bool(methods) and all(method.startswith("fold ") for method in methods)
 
     def flattered(self, row: Row) -> bool:
         """Whether a run of the row has :func:`flattered` validation scores."""

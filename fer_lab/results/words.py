@@ -3,7 +3,7 @@
 from typing import Any
 
 from fer_lab.results.aggregate import SELECTION, best_row, paired_difference
-from fer_lab.results.columns import sequence
+from fer_lab.results.columns import looks, sequence
 from fer_lab.results.comparison import ENOUGH_SEEDS, SHOWN_FROM, Comparison
 from fer_lab.results.deployed import fastest_export
 from fer_lab.results.deviation import NOT_A_REPRODUCTION, deviation
@@ -94,7 +94,8 @@ def _majority_share(row: Row) -> float:
 def caption(results: Results) -> list[str]:
     """How to read the table, what it was measured on, and what to be careful about."""
     sentences = [
-        "Mean ± standard deviation over n seeds; ★ marks the highest validation macro-F1; test metrics choose nothing.",
+        f"Mean ± standard deviation over n {'folds' if results.folds else 'seeds'}; ★ marks the highest validation "
+        "macro-F1; test metrics choose nothing.",
         "ECE (expected calibration error) and NLL (negative log-likelihood) are after calibration; lower is better.",
     ]
     if any(run.metric("validation", "cross_fitted") for run in results.completed):
@@ -110,11 +111,22 @@ def caption(results: Results) -> list[str]:
             "Flips/min and lag: unsmoothed → smoothed, on surrogate sequences of held-out faces spliced along scripted "
             "emotions, not on video."
         )
+    if looks(results):
+        sentences.append(
+            "TTA (test-time augmentation): the mean answer to so many views of a face, at so many times what one look "
+            "took on the machine that evaluated; not comparable with the other columns, which are of one look."
+        )
     sentences += _published(results)
+    if results.folds:
+        sentences.append(
+            "Each face is tested in one fold, by a network that did not learn from it; folds share training faces, so "
+            "their standard deviation is no error of the mean, and gains have no interval."
+        )
     for data in unique([run.record["data"] for run in results.completed], "hash"):
         faces = {split: sum(classes.values()) for split, classes in data["counts"].items()}
         numbers = ", ".join(f"{faces[split]:,} {split}" for split in faces)
-        sentences.append(f"Data: {data['name']} ({numbers} faces; manifest {data['hash'][:12]}).")
+        part = f"{data['split']['method']}: " if results.folds else ""
+        sentences.append(f"Data: {data['name']} ({part}{numbers} faces; manifest {data['hash'][:12]}).")
     machines = [{key: run.record.get(key) or {} for key in ("hardware", "versions")} for run in results.completed]
     sentences += [f"Made on {_machine(**machine)}." for machine in unique(machines)]
     return sentences + cautions(results)
@@ -156,7 +168,7 @@ def verdict(comparison: Comparison) -> str:
     if found.seeds < SHOWN_FROM:
         return "one seed: nothing to say"
     if found.interval is None:
-        return "without predictions: nothing to say"
+        return "without an interval: nothing to say"
     if found.seeds < ENOUGH_SEEDS:
         return "fewer than five seeds: not judged"
     if found.significant:
@@ -168,7 +180,8 @@ def cautions(results: Results) -> list[str]:
     """What a reader should know before believing the numbers."""
     runs = results.completed
     found = []
-    if len({run.record["data_hash"] for run in runs}) > 1:
+    by_seed = {(run.seed if results.folds else 0, run.record["data_hash"]) for run in runs}
+    if len(by_seed) > len({seed for seed, _ in by_seed}):
         found.append("The rows were not all measured on the same data manifest: do not compare them.")
     if len({run.record["code"] for run in runs}) > 1:
         found.append("The rows were made by different versions of the code.")

@@ -6,7 +6,7 @@ from fer_lab.results.aggregate import best_row, headings, lines, paired_differen
 from fer_lab.results.columns import SIZES
 from fer_lab.results.deployed import deployed, fastest_export, speed_points
 from fer_lab.results.spread import spread
-from fer_lab.results.words import cautions
+from fer_lab.results.words import caption, cautions
 from fer_lab.results.write import results_csv, timings_csv
 
 
@@ -78,6 +78,37 @@ def test_flattered_rows_win_only_among_themselves_and_are_named(tmp_path, run_fa
     results = gather(["plain", "isotonic"], [0])
     assert best_row(results).name == "isotonic"
     assert not any("flattered" in sentence for sentence in cautions(results))
+
+
+def test_several_looks_have_columns_of_their_own_with_their_cost(tmp_path, run_factory, gather):
+    """Of the seeds and rows that were asked; what an earlier network answered is left out."""
+
+    def look(record, key, f1, ms):
+        variants = {
+            "one look": {"forwards": 1, "ms_a_face": 2.0, "macro_f1": 0.5},
+            "flip": {"forwards": 2, "ms_a_face": ms, "macro_f1": f1},
+        }
+        path = (
+            tmp_path / record["experiment"] / f"seed{record['seed']}" / "evaluation" / "tta" / "model.safetensors.json"
+        )
+        path.parent.mkdir(parents=True)
+        result = {"file": "model.safetensors", "sha256": "a", "run_key": key, "data": {"faces": "f"}}
+        path.write_text(json.dumps(result | {"variants": variants}))
+
+    records = [run_factory("demo_a", seed) for seed in (0, 1, 2)]
+    other = run_factory("demo_b", 0)
+    assert not any(title.startswith("TTA") for title in headings(gather(["demo_a", "demo_b"], [0, 1, 2])))
+    for record, f1, ms in zip(records[:2], (0.6, 0.7), (3.0, 5.0), strict=True):
+        look(record, record["key"], f1, ms)
+    look(other, "an earlier run's", 0.9, 3.0)
+    results = gather(["demo_a", "demo_b"], [0, 1, 2])
+    assert headings(results)[-1] == "TTA, 2 views: test macro-F1"
+    assert lines(results)[0].cells[-1] == ("0.650 ± 0.071 (2.0× time, 2 of 3 seeds)", True)
+    assert lines(results)[1].cells[-1] == ("–", True)
+    table = [line.split(",") for line in results_csv(results).splitlines()]
+    column = table[0].index("tta_2_views_macro_f1_mean")
+    assert [line[column : column + 3] for line in table[1:]] == [["0.650000", "0.070711", "2"], ["", "", ""]]
+    assert any("not comparable with the other columns" in sentence for sentence in caption(results))
 
 
 def test_differences_are_paired_by_seed(tmp_path, run_factory, gather):

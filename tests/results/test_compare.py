@@ -82,7 +82,7 @@ def test_without_predictions_an_interval_is_absent_and_not_zero(run_factory, gat
     assert field(results, "demo_b", "test_macro_f1_gain_seeds") == "5"
     assert "[" not in cell(results, "demo_b", "Δ macro-F1")[0]
     assert [test.seed for test in results.comparisons["demo_b"].tests] == [0, 1, 2, 4]
-    assert verdict(results.comparisons["demo_b"]) == "without predictions: nothing to say"
+    assert verdict(results.comparisons["demo_b"]) == "without an interval: nothing to say"
 
 
 def test_runs_on_other_faces_are_not_paired(run_factory, gather, tmp_path):

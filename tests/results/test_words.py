@@ -1,4 +1,6 @@
-from fer_lab.results.words import cautions, count, summary
+import json
+
+from fer_lab.results.words import caption, cautions, count, summary
 
 
 def test_counts_in_words():
@@ -56,6 +58,22 @@ def test_nothing_has_run_yet(gather):
     assert summary(gather(["demo_a", "demo_b"], [0]))[-1] == (
         "There is no result yet: demo_a (not run), demo_b (not run)."
     )
+
+
+def test_folds_are_called_so_and_each_has_data_of_its_own(tmp_path, run_factory, gather):
+    for row in ("demo_a", "demo_b"):
+        for seed in (0, 1):
+            record = run_factory(row, seed, data_hash=f"fold-{seed}")
+            record["data"] |= {"hash": f"fold-{seed}", "split": {"method": f"fold {seed} of 5"}}
+            (tmp_path / row / f"seed{seed}" / "record.json").write_text(json.dumps(record))
+    results = gather(["demo_a", "demo_b"], [0, 1])
+    said = caption(results)
+    assert said[0].startswith("Mean ± standard deviation over n folds;")
+    assert sum("of 5: " in sentence for sentence in said) == 2
+    assert not any("same data manifest" in sentence for sentence in said)
+    record = json.loads((tmp_path / "demo_b" / "seed1" / "record.json").read_text()) | {"data_hash": "another"}
+    (tmp_path / "demo_b" / "seed1" / "record.json").write_text(json.dumps(record))
+    assert any("same data manifest" in sentence for sentence in caption(gather(["demo_a", "demo_b"], [0, 1])))
 
 
 def test_cautions(run_factory, gather):

@@ -14,11 +14,29 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
 from fer_lab.data.source import Source
+from fer_lab.data.splits import merged_groups
 from fer_lab.labels import LABEL_MAPS
 
 #: How many of the likeliest are held against the raters' votes.
 TOPS = (100, 500, 1000)
+#: Columns of an audit's facts by which faces belong together.
+TOGETHER = ("exact", "near", "subject")
 _FERPLUS = "ferplus_"
+
+
+def kept_together(facts: pd.DataFrame, ids: np.ndarray) -> np.ndarray:
+    """Which faces no fold may divide: copies, near-duplicates and one subject's, directly or over others in between.
+
+    A model that learned from another picture of the same person, or from a copy, has seen the face it is to judge.
+
+    Args:
+        facts: of :func:`fer_lab.data.audit.read_facts`; ids: str N, some of its sample_id.
+
+    Returns:
+        int64 N, equal for faces that belong together.
+    """
+    own = facts.set_index("sample_id").loc[ids]
+    return merged_groups([own[name] for name in TOGETHER if name in own])
 
 
 def rank_labels(

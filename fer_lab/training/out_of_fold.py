@@ -1,4 +1,5 @@
-"""Out-of-fold probabilities of the training faces, each by a model that learned without it and its near-duplicates.
+"""Out-of-fold probabilities of the training faces, each by a model that learned without it, its near-duplicates
+and its subject.
 
 They come from k-fold runs of the real network (`run=<folder>`, below which the runs of `data.folds` lie), or, within
 minutes, from logistic regression on features of the frozen pretrained backbone. A network fine-tuned on these labels
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 from scipy.special import softmax
 from sklearn.decomposition import PCA
@@ -25,11 +26,13 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from fer_lab.data.dataset import FaceSplit, build_data
-from fer_lab.data.label_noise import confusions, disputed_by_raters, rank_labels, rater_votes
+from fer_lab.data.label_noise import confusions, disputed_by_raters, kept_together, rank_labels, rater_votes
 from fer_lab.data.source import Source
 from fer_lab.errors import FerLabError
 from fer_lab.models.network import build_network
 
+#: Of `data.group_by`: what a run's folds must not have divided.
+_TOGETHER = ("group", "near", "subject")
 _FOLDS = 5
 _BATCH = 32
 #: Values kept of a feature map, and components kept of all of them together.
@@ -60,9 +63,8 @@ def label_noise(
     if cfg.run:
         probabilities, how = _of_runs(Path(cfg.run), ids, data.class_names)
     else:
-        near = facts.set_index("sample_id")["near"].loc[ids].to_numpy()
         network = build_network(cfg, len(data.class_names))
-        probabilities = out_of_fold(_features(network, train), train.labels, near)
+        probabilities = out_of_fold(_features(network, train), train.labels, kept_together(facts, ids))
         pretraining = network.backbone.pretraining
         weights = pretraining if isinstance(pretraining, str) else pretraining["weights"]
         how = f"{_FOLDS}-fold logistic regression on the frozen {network.backbone.timm_name} (weights: {weights})"
@@ -157,6 +159,13 @@ def _of_runs(folder: Path, ids: np.ndarray, class_names: tuple[str, ...]) -> tup
         raise FerLabError(
             f"run={folder}: {odd[0].parent} has other classes than {', '.join(class_names)}; move it away."
         )
+    for config in (path.parent / "config.yaml" for path in paths):
+        kept = OmegaConf.load(config).data.get("group_by", []) if config.is_file() else _TOGETHER
+        if apart := set(_TOGETHER) - set(kept):
+            raise FerLabError(
+                f"run={folder}: {config.parent} divided the faces of one {min(apart)}; train the folds "
+                f"with data.group_by=[{','.join(_TOGETHER)}]."
+            )
     logits = pd.concat(map(pd.read_parquet, paths)).groupby("sample_id")[columns].mean()
     if absent := len(set(ids) - set(logits.index)):
         raise FerLabError(f"run={folder}: {absent} training faces are in no run's validation split; train every fold.")

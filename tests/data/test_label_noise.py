@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fer_lab.data.label_noise import confusions, disputed_by_raters, rank_labels, rater_votes
+from fer_lab.data.label_noise import confusions, disputed_by_raters, kept_together, rank_labels, rater_votes
 from fer_lab.errors import FerLabError
 from fer_lab.training.out_of_fold import out_of_fold
 
@@ -47,6 +47,20 @@ def test_near_duplicates_are_never_in_the_fold_that_judges_them() -> None:
     kept_apart = out_of_fold(features, labels, np.repeat(np.arange(60), 2)).argmax(1) == labels
     assert told.mean() > 0.6
     assert kept_apart.mean() < 0.5
+
+
+def test_copies_and_one_subject_s_faces_belong_together() -> None:
+    """a and b are near, b and c one person's, d a copy of e; f is nobody's, and neither is g."""
+    facts = pd.DataFrame(
+        {
+            "sample_id": list("abcdefg"),
+            "exact": [0, 1, 2, 3, 3, 4, 5],
+            "near": [0, 0, 1, 2, 2, 3, 4],
+            "subject": ["x", "y", "y", "z", None, None, None],
+        }
+    )
+    assert kept_together(facts, np.array(list("gfedcba"))).tolist() == [0, 1, 2, 2, 3, 3, 3]
+    assert kept_together(facts.drop(columns="subject"), np.array(list("abc"))).tolist() == [0, 0, 1]
 
 
 def test_a_class_of_one_face_is_refused() -> None:

@@ -1,13 +1,16 @@
 """What a command line that does not compose is told, in one sentence."""
 
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from fer_lab import tables, train
 from fer_lab.errors import FerLabError
 from fer_lab.refusals import option_groups, unknown_key
-from fer_lab.schema import CONF_DIR, check_targets, compose, config_hash
+from fer_lab.schema import CONF_DIR, build, check_targets, compose, config_hash
+from fer_lab.training.rows import check_row
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,37 @@ def test_the_command_line_says_only_that_sentence(command, main, monkeypatch, ca
         assert (end.value.code, printed.out) == (1, "")
         assert printed.err.startswith(f"fer-lab {command}: {sentence}")
         assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("trainer.max_epochs=0", "trainer.max_epochs=0 must be at least 1"),
+        ("trainer.max_epochs=abc", "trainer.max_epochs=abc must be at least 1, and a whole number"),
+        ("trainer.limit_epochs=abc", "trainer.limit_epochs=abc is no number of epochs"),
+        ("trainer.batch_size=0", "trainer.batch_size=0 must be at least 1"),
+        ("trainer.num_workers=-1", "trainer.num_workers=-1 must be at least 0"),
+        ("input_size=0", "input_size=0 must be at least 8"),
+        ("seed=-1", "seed=-1 must be at least 0"),
+        ("optimizer.lr=abc", "optimizer.lr=abc is no number"),
+    ],
+)
+def test_a_value_that_nothing_can_be_trained_with_is_refused_before_data_is_read(word: str, sentence: str) -> None:
+    with pytest.raises(FerLabError, match=sentence):
+        check_row(compose("train", [word]))
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"), [("accelerator=gpu", "gpu"), ("devices=0", "devices=0"), ("precision=banana", "banana")]
+)
+def test_what_lightning_refuses_is_a_sentence(word: str, sentence: str, tmp_path: Path) -> None:
+    if word == "accelerator=gpu" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    trainer = build(compose("train", [f"trainer.{word}"]).trainer)
+    with pytest.raises(
+        FerLabError, match=f"Lightning refuses these trainer settings: .*{sentence}.*; correct trainer="
+    ):
+        trainer(stage_epochs=1, checkpoints=tmp_path, callbacks=[], loggers=[])
 
 
 def test_keys_of_other_commands_are_not_proposed() -> None:

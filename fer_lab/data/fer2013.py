@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 
 from fer_lab.data.images import read_image, to_channels
 from fer_lab.data.source import Face, Source
+from fer_lab.data.tree import IMAGE_SUFFIXES
 from fer_lab.errors import FerLabError
 from fer_lab.labels import LABEL_MAPS, to_emotion
 
 _SIDE = 48
 _USAGE = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 @dataclass
@@ -95,12 +95,15 @@ class Fer2013Source(Source):
                 f"{self.path}: column '{min(missing)}' is missing (found: {', '.join(sorted(names))}); "
                 "the parquet form has image, label and usage."
             )
+        kind = table.schema_arrow.field("image").type
+        if not (pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise FerLabError(f"{self.path}: column 'image' holds {kind}, no encoded images; give the parquet form.")
         row = 0
         for batch in table.iter_batches(batch_size=1000, columns=["image", "label", "usage"]):
             for item in batch.to_pylist():
                 where = f"{self.path}, row {row}"
-                image = item["image"] or {}
-                data = image if isinstance(image, bytes) else image.get("bytes") or b""
+                image = item["image"]
+                data = image if isinstance(image, bytes) else (image or {}).get("bytes") or b""
                 yield self._face_or_error(f"{item['usage']}-{row:05d}", str(item["label"]), item["usage"], where, data)
                 row += 1
 
@@ -155,7 +158,7 @@ def _images(root: Path) -> list[Path]:
         missing = set(LABEL_MAPS["kaggle_folders"]) - {folder.name.lower() for folder in folders}
         if missing:
             raise FerLabError(f"{root / part}: the class folder '{min(missing)}' is missing; FER2013 has seven.")
-        found += [p for folder in folders for p in sorted(folder.iterdir()) if p.suffix.lower() in _IMAGE_SUFFIXES]
+        found += [p for folder in folders for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
     return found
 
 

@@ -15,7 +15,7 @@ from fer_lab.live.synthetic import FPS, classroom
 _TIMEOUT_MS = 5000  # that a stream may take to open or to give a frame before it counts as broken
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0  # between attempts at a lost camera or stream, doubled from one to the next
 _KINDS = "video file, camera index, rtsp address, folder of pictures, or synthetic"
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}  # OpenCV's; data sources read with Pillow
 Frames = Iterator[tuple[float, np.ndarray]]
 
 

@@ -91,7 +91,7 @@ def build_backbone(
     except (OSError, RuntimeError) as error:
         if not from_hub:
             raise
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0].split(". ")[0]  # without torch's advice to trust the file
         raise FerLabError(
             f"backbone.weights={weights}: timm's hub gave no weights for {timm_name} ({reason}); set paths.weights to "
             f"a folder that holds {timm_name}.<what>.safetensors, or backbone.weights=none."
@@ -167,7 +167,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             raise FerLabError(f"backbone.weights={path} is neither .safetensors nor .pth.")
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0].split(". ")[0]  # without torch's advice to trust the file
         raise FerLabError(
             f"{path} is damaged or not a weights-only file ({reason}); save it as .safetensors."
         ) from error

@@ -39,6 +39,8 @@ from fer_lab.training.plan import (
 )
 from fer_lab.training.turn import mark_killed
 
+#: Smallest values of keys that the libraries refuse late, and not in a sentence.
+_LEAST = {"trainer.max_epochs": 1, "trainer.batch_size": 1, "trainer.num_workers": 0, "input_size": 8, "seed": 0}
 _WORDS = {DONE: "completed", MISSING: "not run"}
 
 
@@ -52,8 +54,12 @@ def check_row(cfg: DictConfig) -> None:
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise FerLabError(f"{cfg.name}: {missing[0]} is required; add {missing[0]}=... to the command.")
     check_targets(cfg)
-    if cfg.trainer.max_epochs < 1:
-        raise FerLabError(f"{cfg.name}: trainer.max_epochs={cfg.trainer.max_epochs} must be at least 1.")
+    for key, least in _LEAST.items():
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int) or value < least:
+            raise FerLabError(f"{cfg.name}: {key}={value} must be at least {least}, and a whole number.")
+    if not isinstance(rate := cfg.optimizer.get("lr", 0.0), int | float):
+        raise FerLabError(f"{cfg.name}: optimizer.lr={rate} is no number; 0.001 is one.")
     if cfg.target_precision is not None and not 0 < cfg.target_precision <= 1:
         raise FerLabError(
             f"{cfg.name}: target_precision={cfg.target_precision} must be above 0 and at most 1, or null."

@@ -2,14 +2,15 @@
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import psutil
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 from rich import print as say
@@ -48,7 +49,7 @@ def build_trainer(
     stages) are read by `fer_lab.train`; they stand here so that a misspelt key of conf/trainer is refused.
 
     Raises:
-        FerLabError: `monitor` is unknown.
+        FerLabError: `monitor` is unknown, or Lightning refuses a setting, for example a GPU that is not there.
     """
     if monitor not in _MODES:
         raise FerLabError(f"trainer.monitor={monitor} is unknown; use {' or '.join(_MODES)}.")
@@ -64,23 +65,27 @@ def build_trainer(
     )
     stop = [EarlyStopping(watched, mode=mode, patience=patience)] if patience else []
     bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
-    return L.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        strategy=strategy,
-        precision=precision,
-        max_epochs=stage_epochs,
-        gradient_clip_val=gradient_clip_val,
-        deterministic=deterministic,
-        limit_train_batches=limit_batches,
-        callbacks=[*callbacks, *stop, *bar, keep],
-        logger=list(loggers) or False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        enable_progress_bar=progress,
-        default_root_dir=checkpoints,
-    )
+    try:
+        return L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            precision=precision,
+            max_epochs=stage_epochs,
+            gradient_clip_val=gradient_clip_val,
+            deterministic=deterministic,
+            limit_train_batches=limit_batches,
+            callbacks=[*callbacks, *stop, *bar, keep],
+            logger=list(loggers) or False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+            default_root_dir=checkpoints,
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        said = str(error).strip().split("\n")[0].rstrip(".")
+        raise FerLabError(f"Lightning refuses these trainer settings: {said}; correct trainer=.") from error
 
 
 def quiet() -> None:
@@ -95,13 +100,9 @@ def prepare_cpu(num_threads: int | None, accelerator: str) -> None:
     """Set the thread count, and say once when training would gain from jemalloc (a fifth to a third on CPU)."""
     if num_threads:
         torch.set_num_threads(num_threads)
-    maps = {Path(m.path).name for m in psutil.Process().memory_maps()} if psutil.LINUX else set()
-    if (
-        accelerator == "cpu"
-        and psutil.LINUX
-        and not any("jemalloc" in m for m in maps)
-        and "FER_LAB_HINTED" not in os.environ
-    ):
+    if accelerator != "cpu" or sys.platform != "linux" or "FER_LAB_HINTED" in os.environ:
+        return
+    if "jemalloc" not in Path("/proc/self/maps").read_text():
         os.environ["FER_LAB_HINTED"] = "1"  # once for all jobs of a sweep
         say(
             "[dim]Hint: CPU training is faster with jemalloc: LD_PRELOAD=libjemalloc.so.2 (Debian: libjemalloc2).[/dim]"

@@ -125,6 +125,9 @@ def test_a_parquet_of_plain_bytes_and_one_that_is_damaged(faces, tmp_path: Path)
     table.assign(image=[image["bytes"] for image in table["image"]]).to_parquet(tmp_path / "plain.parquet")
     read = [list(Fer2013Source(path=tmp_path / name).read()) for name in ("f.parquet", "plain.parquet")]
     assert [face.image.tobytes() for face in read[0]] == [face.image.tobytes() for face in read[1]]
+    table.assign(image=range(len(table))).to_parquet(tmp_path / "numbers.parquet")
+    with pytest.raises(FerLabError, match="column 'image' holds int64, no encoded images"):
+        list(Fer2013Source(path=tmp_path / "numbers.parquet").read())
     (tmp_path / "f.parquet").write_bytes((tmp_path / "f.parquet").read_bytes()[:-9])
     with pytest.raises(FerLabError, match="is not a readable parquet file"):
         Fer2013Source(path=tmp_path / "f.parquet")

@@ -14,7 +14,7 @@ from fer_lab.results.collect import collect
 from fer_lab.results.publish import publish, published_rows, rebuild
 from fer_lab.results.record import code_fingerprint
 from fer_lab.results.report import write_reports
-from fer_lab.results.rows import Expected, Results
+from fer_lab.results.rows import FAILED, STALE, Expected, Results
 from fer_lab.results.settings import with_settings
 from fer_lab.results.verify import kept_tables, problems
 from fer_lab.results.write import terminal, write_tables
@@ -51,6 +51,7 @@ def tables(cfg: DictConfig) -> dict:
     report = write_reports(results, folder / "report.html", cfg)
     console = Console()
     console.print(terminal(results, console.width))
+    _say_problems(results, console)
     if cfg.publish:
         publish(results, Path(cfg.publish), cfg.table.paper, list(cfg.table.seeds), _row_overrides())
         console.print(f"Kept: {cfg.publish}", highlight=False, soft_wrap=True)
@@ -60,6 +61,15 @@ def tables(cfg: DictConfig) -> dict:
         publish_table(cfg, results, folder)
     console.print(f"Table: {folder / 'table.md'}\nReport: {cfg.report or report}", highlight=False, soft_wrap=True)
     return {"folder": folder, "report": report, "results": results, "completed": len(results.completed)}
+
+
+def _say_problems(results: Results, console: Console) -> None:
+    """Name the keys in which stale runs differ from what their rows compose to now, and what failed ones said."""
+    found = [(row.name, run) for row in results.rows for run in row.runs if run.status in (STALE, FAILED)]
+    for name, run in found:
+        console.print(f"{name}, {run.problem}", markup=False, highlight=False, soft_wrap=True)
+    if any(run.status == STALE for _, run in found):
+        console.print("Stale: give the overrides that train was given, or train these rows with rerun=always.")
 
 
 def verify(experiments: Path) -> list[Path]:
@@ -98,14 +108,10 @@ def read(cfg: DictConfig) -> Results:
     first = {row: expected(row, seeds[0]) for row in track(rows, description="Composing rows", transient=True)}
     baseline = cfg.table.baseline if cfg.table.baseline in rows else rows[0]
     choices = with_settings(first, baseline)
+    table = (cfg.table.name, cfg.table.title, cfg.table.baseline, rows, seeds, Path(cfg.paths.outputs))
 
     return collect(
-        cfg.table.name,
-        cfg.table.title,
-        cfg.table.baseline,
-        rows,
-        seeds,
-        Path(cfg.paths.outputs),
+        *table,
         lambda row, seed: replace(expected(row, seed), choices=choices[row]),
         track=lambda rows: track(rows, description="Reading runs", transient=True),
         published=published_rows(Path(cfg.paths.experiments), cfg.table.paper),

@@ -68,7 +68,7 @@ def test_nothing_kept_is_nothing_to_verify(tmp_path, capsys):
     assert "nothing to verify" in " ".join(capsys.readouterr().err.split())
 
 
-def test_stale_rows_name_their_keys(tmp_path):
+def test_stale_rows_name_their_keys(tmp_path, capsys):
     make_table(tmp_path)
     run = tmp_path / "demo_focal" / "seed0"
     OmegaConf.save(compose("train", ["sweep=demo", "experiment=demo_focal", "loss.gamma=1.5"]), run / "config.yaml")
@@ -77,6 +77,9 @@ def test_stale_rows_name_their_keys(tmp_path):
     done = tables(compose("tables", ["sweep=demo", f"paths.outputs={tmp_path}"]))
     assert done["results"].row("demo_focal").runs[0].problem == "seed 0 stale: loss.gamma: 1.5 -> 2.0"
     assert "loss.gamma: 1.5 -&gt; 2.0" in done["report"].read_text()
+    printed = capsys.readouterr().out
+    assert "demo_focal, seed 0 stale: loss.gamma: 1.5 -> 2.0\nStale: give the overrides that train was given" in printed
+    assert "demo_cross_entropy, " not in printed
 
 
 def test_the_finished_table_goes_to_wandb(tmp_path, monkeypatch):

@@ -35,8 +35,11 @@ def audit(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         FerLabError: a config that cannot run, nothing readable, or `publish` names another folder.
     """
+    outputs = Path(cfg.paths.outputs) / "audits"
     if cfg.paper:
-        return audit_paper(cfg)
+        found = audit_paper(cfg)
+        _name_files(outputs / cfg.paper, cfg)
+        return found
     check_row(cfg)
     if cfg.preview:
         path = preview(cfg)
@@ -48,7 +51,7 @@ def audit(cfg: DictConfig) -> dict[str, Any]:
     facts, unreadable = read_facts(source)
     facts, split = as_used(source, facts)
     found = scrub(findings(source, facts, unreadable, split))
-    folder = Path(cfg.paths.outputs) / "audits" / source.name
+    folder = outputs / source.name
     folder.mkdir(parents=True, exist_ok=True)
     copies = repeated(facts, "near").sort_values(["near", "exact"], kind="stable")
     copies[["sample_id", "split", "emotion", "near", "exact"]].to_csv(folder / "duplicates.csv", index=False)
@@ -63,6 +66,7 @@ def audit(cfg: DictConfig) -> dict[str, Any]:
         write_json(place / "audit.json", found)
         (place / "audit.md").write_text(markdown(found, made_by), encoding="utf-8", newline="\n")
     _show(found, folder)
+    _name_files(folder, cfg)
     return found
 
 
@@ -83,6 +87,14 @@ def _show(found: dict[str, Any], folder: Path) -> None:
     console.print(table)
     for what, value in in_words(found):
         console.print(f"{what}: [bold]{escape(value)}[/bold]")
+
+
+def _name_files(folder: Path, cfg: DictConfig) -> None:
+    """Say where what was found can be read."""
+    folders = [folder, *([Path(cfg.paths.experiments) / cfg.publish] if cfg.publish else [])]
+    names = ("audit.html", "audit.md", "audit.json", "label_noise_exclude.txt")
+    written = [place / name for place in folders for name in names if (place / name).is_file()]
+    Console().print("\n".join(["Written:", *map(str, written)]), markup=False, highlight=False, soft_wrap=True)
 
 
 main = command("audit")(audit)

@@ -49,7 +49,7 @@ def planted(tmp_path: Path) -> Path:
     return _csv(tmp_path, rows)
 
 
-def test_planted_problems_are_counted(planted: Path, tmp_path: Path) -> None:
+def test_planted_problems_are_counted(planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     found = _audit(planted, tmp_path, "publish=fer2013_audit")
     assert (found["duplicate_groups"], found["duplicate_rows"], found["conflicting_groups"]) == (3, 6, 1)
     assert found["copies_in_train"] == {"validation": 1, "test": 0}
@@ -75,6 +75,12 @@ def test_planted_problems_are_counted(planted: Path, tmp_path: Path) -> None:
     assert len(copies) == 10
     assert copies["near"].nunique() == 5
     published = tmp_path / "experiments" / "fer2013_audit"
+    written = [
+        *(folder / f"audit.{kind}" for kind in ("html", "md", "json")),
+        published / "audit.md",
+        published / "audit.json",
+    ]
+    assert capsys.readouterr().out.split("Written:\n")[1].splitlines() == list(map(str, written))
     for name in ("audit.json", "audit.md"):
         assert (published / name).read_bytes() == (folder / name).read_bytes()
         assert str(tmp_path) not in (published / name).read_text()

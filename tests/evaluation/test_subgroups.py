@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
@@ -61,6 +61,7 @@ def test_results_as_files(trial):
     assert (trial.folder / "groups_m.png").exists()
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 2)), min_size=4, max_size=60))
 def test_thirds_are_ordered_and_never_divide_equal_numbers(values):
     values = np.array(values)

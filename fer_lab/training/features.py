@@ -168,10 +168,7 @@ class FeatureStore:
     def _make_room(self, wanted: dict[Path, int]) -> None:
         needed = sum(wanted.values())
         if needed > self.max_bytes:
-            raise FerLabError(
-                f"The features of this stage need {needed / 1e9:.1f} GB, cache.max_gb={self.max_bytes / 1e9:g}: raise "
-                "it, lower schedule.cache_views (0 turns the cache off), or halve them with cache.features=fp16."
-            )
+            raise self._refusal(needed)
         found = [*self.folder.glob("*.bin"), *self.folder.glob("*.part")]
         others = {path: path.stat() for path in found if path.with_suffix(".bin") not in wanted}
         used = sum(stat.st_size for stat in others.values())
@@ -181,6 +178,8 @@ class FeatureStore:
             with contextlib.suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0):
                 used -= others[path].st_size
                 path.unlink(missing_ok=True)  # a process that has it mapped keeps it until it ends
+        if used + needed > self.max_bytes:
+            raise self._refusal(needed, used)
         new = sum(size for path, size in wanted.items() if not path.exists())
         free = shutil.disk_usage(self.folder).free
         if new > free:
@@ -188,6 +187,13 @@ class FeatureStore:
                 f"The features of this stage need {new / 1e9:.1f} GB and {self.folder} has {free / 1e9:.1f} GB left: "
                 "free some, set paths.cache elsewhere, or lower schedule.cache_views (0 turns the cache off)."
             )
+
+    def _refusal(self, needed: int, used: int = 0) -> FerLabError:
+        busy = f" beside the {used / 1e9:.1f} GB that other processes are writing" if used else ""
+        return FerLabError(
+            f"The features of this stage need {needed / 1e9:.1f} GB{busy}, cache.max_gb={self.max_bytes / 1e9:g}: "
+            "raise it, lower schedule.cache_views (0 turns the cache off), or halve them with cache.features=fp16."
+        )
 
     def _map(self, path: Path, prefix: Prefix, view: _View, mode: Literal["r", "w+"] = "r") -> np.memmap:
         return np.memmap(path, dtype=self.dtype, mode=mode, shape=(len(view.split), *prefix.shape))

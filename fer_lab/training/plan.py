@@ -72,8 +72,9 @@ def state_of(cfg: DictConfig, code: str | None = None) -> State:
         cfg: of the run; code: fingerprint of the code now, where "older code" is to be said.
     """
     folder = Path(cfg.paths.run)
+    busy = is_busy(folder)  # first: a run that ends in between has then written its last word
     record, epochs = read_record(folder), len(_history(folder))
-    if is_busy(folder):
+    if busy:
         return State(BUSY, f"{epochs} of {cfg.trainer.max_epochs} epochs", epochs)
     if record is None:
         return State(MISSING)

@@ -188,9 +188,10 @@ class Sweep:
         for folder in self._folders():
             if folder in self.finished:
                 continue
-            record = read_record(folder) or {}
+            busy = is_busy(folder, 6.0 if crash else 0.0)  # a killed process's loaders hold the lock some seconds more
+            record = read_record(folder) or {}  # after the lock was tried: what is not busy now has written its last
             touched = _stamp(folder) != self._before.get(folder, ())
-            if is_busy(folder, 6.0 if crash else 0.0):  # a killed process's loaders hold the lock for some seconds more
+            if busy:
                 self._busy.add(folder)
             elif record.get("status") == "running" and touched:
                 self.strikes[folder] += 1

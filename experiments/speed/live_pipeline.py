@@ -178,7 +178,8 @@ def timed_run(
     steps = [costed(0, pipeline.locate), costed(1, pipeline.classify)]
     stages = Stages(timed, steps, cfg.queue, lossless=not realtime)
     warm, process = min(10.0, seconds / 4), psutil.Process()
-    timings, memory, start = Timings(), [], time.perf_counter()
+    memory: list[float] = []
+    timings, start = Timings(), time.perf_counter()
     counted = faces = 0
     since = cpu = 0.0
     for moment in stages.run(lambda: not realtime and time.perf_counter() - start > seconds):

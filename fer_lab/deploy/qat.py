@@ -59,7 +59,8 @@ def fake_quantized(network: Network, faces: np.ndarray) -> nn.Sequential:
     """Preprocessing, in float, and a copy of the network between fake quantisers: uint8 faces to logits float32 N×K.
 
     Eight bits; weights symmetric with one scale an output channel, activations with one scale a tensor, as all runtimes
-    can compute them. faces: uint8 N×H×W×C, on which activation ranges are measured; they stay fixed.
+    can compute them; the first convolution stays float, as the runtimes' quantisers leave it. BatchNorm keeps its
+    statistics. faces: uint8 N×H×W×C, on which activation ranges are measured; they stay fixed.
     """
     os.environ.setdefault("NNCF_CI", "1")  # no usage statistics are sent
     nncf = optional("nncf", "openvino")
@@ -90,7 +91,12 @@ def fake_quantized(network: Network, faces: np.ndarray) -> nn.Sequential:
     # NNCF's own quantisers compile C++ when first used, so torch's take their places. `nncf.strip` does that, too, but
     # uses NNCF's once more, and rounds the weights for good.
     hooks = get_hook_storage(hooked)
-    for name, hook in list(hooks.named_hooks()):
-        if isinstance(hook, BaseQuantizer):
-            hooks.set_submodule(name, convert_to_torch_fakequantizer(hook))
+    found = [(name, hook) for name, hook in hooks.named_hooks() if isinstance(hook, BaseQuantizer)]
+    stem = next(name for name, _ in found if name.startswith("pre_hooks") and "conv2d" in name)  # in order of use
+    for name, hook in found:
+        kept_float = name == stem or name.startswith("post_hooks.inputs__")
+        hooks.set_submodule(name, nn.Identity() if kept_float else convert_to_torch_fakequantizer(hook))
+    for module in hooked.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.track_running_stats = False  # they are right, and are not measured again
     return nn.Sequential(preprocess, hooked)

@@ -19,10 +19,11 @@ SHORT = Distillation(faces=64, batch=16, epochs=1, statistics_faces=32)
 
 
 class Plain(nn.Sequential):
-    """A backbone of one convolution, BatchNorm and ReLU6."""
+    """A backbone of two convolutions, each with BatchNorm and ReLU6."""
 
     def __init__(self) -> None:
-        super().__init__(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU6())
+        layers = [nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU6()]
+        super().__init__(*layers, nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.ReLU6())
 
 
 def network() -> Network:
@@ -41,8 +42,12 @@ def test_a_fake_quantised_network_rounds_and_lets_gradients_through() -> None:
 
     net, faces = network(), some_faces(32)
     student = fake_quantized(net, faces)
+    stems: list[torch.Tensor] = []
+    for stem in (student[1].backbone[1], net.backbone[1]):
+        stem.register_forward_hook(lambda _, __, output: stems.append(output))
     with torch.no_grad():
         near, exact = student(torch.from_numpy(faces)), net(torch.from_numpy(faces))
+    assert torch.equal(*stems)  # it is float
     assert 0 < float((near - exact).abs().max()) < 0.05 * float(exact.abs().max())
     student(torch.from_numpy(faces)).sum().backward()
     gradients = [p.grad for name, p in student.named_parameters() if name.endswith("0.weight")]
@@ -64,6 +69,7 @@ def test_weights_move_and_the_layers_stay() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert (done["steps"], done["lr"]) == (4, pytest.approx(SHORT.lr * RATE))
     assert done["quantisers"] >= 4  # two layers' weights and inputs
+    assert torch.equal(learned.backbone[1].running_var, before["backbone.1.running_var"])
     assert not learned.training
 
 

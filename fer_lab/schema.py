@@ -5,6 +5,7 @@ Hydra composes `conf/<command>.yaml`. The root is typed, so a misspelt root key 
 """
 
 import functools
+import os
 import hashlib
 import inspect
 import json
@@ -144,6 +145,8 @@ def command(
         @functools.wraps(inner)
         def job(cfg: DictConfig) -> float | None:
             multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+            if not sys.stdout.isatty():
+                os.environ.setdefault("COLUMNS", "160")  # of rich's tables, which a pipe would cut at 80
             try:
                 return inner(_composed(cfg, name)).get("objective")
             except FerLabError as error:

@@ -92,7 +92,7 @@ def find_int8(
             metadata,
             validation,
             reference,
-            lambda logits, labels: decide(run.cfg, logits, labels),
+            lambda logits, labels: decide(run.cfg, logits, labels, validation.groups),
             limits,
             Path(drafts),
             threads,

@@ -5,10 +5,10 @@ Hydra composes `conf/<command>.yaml`. The root is typed, so a misspelt root key 
 """
 
 import functools
-import os
 import hashlib
 import inspect
 import json
+import os
 import sys
 import traceback
 import warnings

@@ -29,12 +29,13 @@ class Cache:
 @dataclass
 class Table:
     """What a sweep file lists: the rows of one table, in order. `examples`: confused faces in the report (None: drawn
-    ones only)."""
+    ones only). `reference`: a second row that all others are compared with, beside the baseline."""
 
     name: str | None = None
     title: str = ""
     paper: str | None = None
     baseline: str | None = None
+    reference: str | None = None
     rows: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     examples: bool | None = None

@@ -16,7 +16,7 @@ from fer_lab.results.record import code_fingerprint
 from fer_lab.results.report import write_reports
 from fer_lab.results.rows import FAILED, STALE, Expected, Results
 from fer_lab.results.settings import with_settings
-from fer_lab.results.verify import kept_tables, problems
+from fer_lab.results.verify import verify
 from fer_lab.results.write import terminal, write_tables
 from fer_lab.schema import command, compose, config_hash, deciding_part
 
@@ -72,30 +72,6 @@ def _say_problems(results: Results, console: Console) -> None:
         console.print("Stale: give the overrides that train was given, or train these rows with rerun=always.")
 
 
-def verify(experiments: Path) -> list[Path]:
-    """Rebuild every kept table and compare it with what is kept.
-
-    Raises:
-        FerLabError: a file differs from what its records give; all such files have been named.
-    """
-    folders, console = kept_tables(experiments), Console(stderr=True)
-    differing = []
-    for folder in folders:
-        found = problems(folder)
-        console.print(f"{folder}: {'differs' if found else 'as its records say'}", highlight=False, soft_wrap=True)
-        for problem in found:
-            console.print(f"  {problem}", highlight=False, soft_wrap=True, markup=False)
-        differing += [str(folder)] if found else []
-    if differing:
-        raise FerLabError(
-            f"Kept tables differ from their records: {', '.join(differing)}; after a change of how tables are written, "
-            "write one again with publish=<its folder>, otherwise restore its files."
-        )
-    if not folders:
-        console.print(f"No table is kept under {experiments}: there is nothing to verify.", soft_wrap=True)
-    return folders
-
-
 def read(cfg: DictConfig) -> Results:
     """The records of the config's table, each compared with what its row composes to now."""
 
@@ -116,6 +92,7 @@ def read(cfg: DictConfig) -> Results:
         track=lambda rows: track(rows, description="Reading runs", transient=True),
         published=published_rows(Path(cfg.paths.experiments), cfg.table.paper),
         code=code_fingerprint(),
+        reference=cfg.table.reference,
     )
 
 

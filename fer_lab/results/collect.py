@@ -30,6 +30,7 @@ def collect(
     track: Callable[[Sequence[str]], Iterable[str]] = iter,
     published: dict[str, Any] | None = None,
     code: str | None = None,
+    reference: str | None = None,
 ) -> Results:
     """Read every run of a table.
 
@@ -44,11 +45,12 @@ def collect(
         track: wraps the rows in a progress bar.
         published: row name to its printed numbers.
         code: the code's present fingerprint, where runs of older code are to be marked.
+        reference: a second row that others are compared with; left out where the rows do not hold it.
 
     Raises:
         FerLabError: a file of a run cannot be read, or the baseline is not one of the rows.
     """
-    baseline = baseline or rows[0]
+    baseline, reference = baseline or rows[0], reference if reference in rows else None
     if baseline not in rows:
         raise FerLabError(f"Table '{name}': the baseline '{baseline}' is not one of its rows: {', '.join(rows)}.")
     collected = []
@@ -56,7 +58,8 @@ def collect(
         runs = [_read_run(outputs, row, seed, expected) for seed in [*seeds, *_extra_seeds(outputs, row, seeds, name)]]
         collected.append(Row(row, tuple(runs), expected(row, runs[0].seed).choices))
     rows_found = tuple(collected)
-    return Results(name, title or name, baseline, rows_found, compare(rows_found, baseline), published or {}, code)
+    compared = compare(rows_found, baseline, reference)
+    return Results(name, title or name, baseline, rows_found, compared, published or {}, code, reference)
 
 
 def _extra_seeds(outputs: Path, row: str, seeds: Sequence[int], table: str) -> list[int]:

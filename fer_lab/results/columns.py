@@ -5,6 +5,7 @@ only where a row of the table has them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fer_lab.results.column_kinds import (
     Changes,
@@ -19,11 +20,26 @@ from fer_lab.results.column_kinds import (
     Size,
     Smoothed,
 )
+from fer_lab.results.comparison import Difference
 from fer_lab.results.deployed import timings
-from fer_lab.results.rows import Results
+from fer_lab.results.rows import Results, Row
 
 #: More config groups than this that differ become one column that names what a row changes.
 MOST_CHOICES = 3
+
+
+@dataclass(frozen=True)
+class OverReference(Gain):
+    """Row minus the table's reference row, such as the full recipe that it leaves something out of."""
+
+    def difference(self, results: Results, row: Row) -> Difference | None:
+        """None for the reference and for rows that share no seed with it."""
+        comparison = results.comparisons.get(row.name)
+        return comparison.from_reference.get(self.name) if comparison else None
+
+    def fields(self) -> list[str]:
+        return [name.replace("_gain", "_gain_over_reference") for name in super().fields()]
+
 
 SCORES = (
     Metric("validation", "macro_f1", "Validation macro-F1"),
@@ -31,6 +47,7 @@ SCORES = (
     Metric("test", "macro_f1", "Test macro-F1", interval=True),
 )
 GAINS = (Gain("accuracy", "Δ accuracy"), Gain("macro_f1", "Δ macro-F1"))
+OVER_REFERENCE = (OverReference("accuracy", "Δ accuracy"), OverReference("macro_f1", "Δ macro-F1"))
 CLEAN = (
     Metric("test_clean", "accuracy", "Clean test accuracy"),
     Metric("test_clean", "macro_f1", "Clean test macro-F1"),
@@ -96,6 +113,6 @@ def sequence(results: Results) -> Sequence[Smoothed]:
 
 
 def csv_columns(results: Results) -> list[Column]:
-    """The numbers of results.csv: those shown, and the gain in accuracy."""
-    shown = numbers(results)
-    return [*shown[: len(SCORES)], *(GAINS[:1] if len(results.rows) > 1 else ()), *shown[len(SCORES) :]]
+    """The numbers of results.csv: those shown, the gain in accuracy, and last the gains over a reference row."""
+    shown, last = numbers(results), OVER_REFERENCE if results.reference else ()
+    return [*shown[: len(SCORES)], *(GAINS[:1] if len(results.rows) > 1 else ()), *shown[len(SCORES) :], *last]

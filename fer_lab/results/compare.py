@@ -66,16 +66,22 @@ def read_answers(path: Path) -> Answers | None:
     return Answers(ids[order], index[order], predicted[order], number, classes)
 
 
-def compare(rows: Sequence[Row], baseline: str) -> dict[str, Comparison]:
-    """Intervals and tests of every row that has completed runs, by row name."""
+def compare(rows: Sequence[Row], baseline: str, reference: str | None = None) -> dict[str, Comparison]:
+    """Intervals and tests of every row that has completed runs, by row name; with `reference`, differences to it."""
     answers = {
         (run.row, run.seed): read_answers(run.path / "test_predictions.parquet")
         for row in rows
         for run in row.completed
     }
-    reference = next(row for row in rows if row.name == baseline)
+    by_name = {row.name: row for row in rows}
     draws = _draws(answers)
-    found = {row.name: _compare(row, reference, answers, draws) for row in rows if row.completed}
+    found = {row.name: _compare(row, by_name[baseline], answers, draws) for row in rows if row.completed}
+    if reference:
+        full = by_name[reference]
+        found = {
+            name: one if name == reference else replace(one, from_reference=_differences(by_name[name], full, draws))
+            for name, one in found.items()
+        }
     return _corrected(found, answers)
 
 
@@ -112,23 +118,33 @@ def _compare(row: Row, baseline: Row, answers: dict[RunId, Answers | None], draw
     own = _intervals(row.completed, (), draws)
     if row.name == baseline.name:
         return Comparison(own)
-    theirs = {run.seed: run for run in baseline.completed}
-    ours = [run for run in row.completed if run.seed in theirs]
-    pairs = [theirs[run.seed] for run in ours]
-    bounds = _intervals(ours, pairs, draws) if len(ours) >= SHOWN_FROM else {}
-    differences = {}
-    for name in SCORES:
-        values = [(a.metric("test", name), b.metric("test", name)) for a, b in zip(ours, pairs, strict=True)]
-        if values and all(a is not None and b is not None for a, b in values):
-            mean = float(np.mean([a - b for a, b in values]))  # type: ignore[operator]
-            differences[name] = Difference(round(mean, 12) + 0.0, bounds.get(name), len(values))
     tests = []
-    for run in ours:
-        a, b = answers[run.row, run.seed], answers[baseline.name, run.seed]
+    for run, other in _pairs(row, baseline):
+        a, b = answers[run.row, run.seed], answers[other.row, other.seed]
         if a and b and a.same_faces(b):
             tested = mcnemar(a.predicted == a.labels, b.predicted == b.labels, a.groups)
             tests.append(SeedTest(run.seed, tested.gained, tested.lost, tested.p, tested.p))
-    return Comparison(own, differences, tuple(tests))
+    return Comparison(own, _differences(row, baseline, draws), tuple(tests))
+
+
+def _pairs(row: Row, other: Row) -> list[tuple[Run, Run]]:
+    """Completed runs of both rows, seed by seed."""
+    theirs = {run.seed: run for run in other.completed}
+    return [(run, theirs[run.seed]) for run in row.completed if run.seed in theirs]
+
+
+def _differences(row: Row, other: Row, draws: dict[RunId, _Draw]) -> dict[str, Difference]:
+    """Row minus the other over the seeds that both have, by score."""
+    paired = _pairs(row, other)
+    ours, pairs = [run for run, _ in paired], [run for _, run in paired]
+    bounds = _intervals(ours, pairs, draws) if len(ours) >= SHOWN_FROM else {}
+    differences = {}
+    for name in SCORES:
+        values = [(a.metric("test", name), b.metric("test", name)) for a, b in paired]
+        if values and all(a is not None and b is not None for a, b in values):
+            mean = float(np.mean([a - b for a, b in values]))  # type: ignore[operator]
+            differences[name] = Difference(round(mean, 12) + 0.0, bounds.get(name), len(values))
+    return differences
 
 
 def _intervals(ours: Sequence[Run], theirs: Sequence[Run], draws: dict[RunId, _Draw]) -> dict[str, Interval]:

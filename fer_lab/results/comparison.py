@@ -36,8 +36,12 @@ class SeedTest:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`own` and `differences` by score (`accuracy`, `macro_f1`) on test; `own` empty where predictions are absent."""
+    """`own` and `differences` by score (`accuracy`, `macro_f1`) on test; `own` empty where predictions are absent.
+
+    `from_reference` are differences to the table's reference row instead of its baseline, empty without one.
+    """
 
     own: dict[str, Interval] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
     tests: tuple[SeedTest, ...] = ()
+    from_reference: dict[str, Difference] = field(default_factory=dict)

@@ -52,6 +52,7 @@ def publish(results: Results, folder: Path, paper: str | None, seeds: Sequence[i
         "title": results.title,
         "paper": paper,
         "baseline": results.baseline,
+        **({"reference": results.reference} if results.reference else {}),
         "seeds": [int(seed) for seed in seeds],
         "overrides": without_places(overrides),
         "rows": {row.name: dict(row.choices) for row in results.rows},
@@ -84,6 +85,7 @@ def rebuild(folder: Path) -> Results:
         folder / "records",
         expected,
         published=published_rows(folder.parent.parent, table["paper"]),
+        reference=table.get("reference"),
     )
 
 

@@ -135,7 +135,8 @@ class Results:
 
     `comparisons` hold each completed row's intervals and its difference to the baseline. `published` gives a row's
     printed numbers (`results.published`). `code` is the code's present fingerprint, against which runs of older code
-    are marked; None where they are not, as in a table that is kept.
+    are marked; None where they are not, as in a table that is kept. `reference` is a second row that others are
+    compared with, as the full recipe that leave-one-out rows leave something out of.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Results:
     comparisons: dict[str, Comparison] = field(default_factory=dict)
     published: dict[str, Any] = field(default_factory=dict)
     code: str | None = None
+    reference: str | None = None
 
     @property
     def completed(self) -> tuple[Run, ...]:

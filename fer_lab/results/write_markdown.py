@@ -2,7 +2,7 @@
 
 from fer_lab.results.aggregate import columns, lines
 from fer_lab.results.column_kinds import Changes, Choice, Pretraining, gain_text
-from fer_lab.results.columns import GAINS
+from fer_lab.results.columns import GAINS, OVER_REFERENCE
 from fer_lab.results.comparison import Comparison, SeedTest
 from fer_lab.results.deviation import NOT_A_REPRODUCTION, deviation
 from fer_lab.results.rows import Results, Row
@@ -21,6 +21,7 @@ def markdown(results: Results) -> str:
         name = f"{_escape(line.row.name)}{marks}[^{number}]"
         text.append(_pipes([name, *(_escape(cell) for cell, _ in line.cells)]))
     text += ["", *(f"{sentence}  " for sentence in caption(results)), "", *_against_baseline(results)]
+    text += _against_reference(results)
     text += [f"[^{number}]: {_note(results, row)}" for number, row in enumerate(results.rows, 1)]
     return "\n".join(text) + "\n"
 
@@ -46,6 +47,31 @@ def _against_baseline(results: Results) -> list[str]:
         text.append(
             _pipes([_escape(row.name), seeds, *map(_escape, cells), verdict(comparison), tests_text(comparison)])
         )
+    return [*text, ""]
+
+
+def _against_reference(results: Results) -> list[str]:
+    """Every row's differences to the reference row; tests, which are corrected together, are the baseline's."""
+    found = [row for row in results.rows if row.name in results.comparisons]
+    found = [row for row in found if results.comparisons[row.name].from_reference]
+    if not found:
+        return []
+    text = [
+        f"## Against {results.reference}, on test",
+        "",
+        f"Δ is the mean difference to {results.reference} here.",
+        "",
+    ]
+    text += [
+        _pipes(["row", *(gain.title for gain in OVER_REFERENCE), "macro-F1 is"]),
+        _pipes(["---", "---:", "---:", "---"]),
+    ]
+    for row in found:
+        differences = results.comparisons[row.name].from_reference
+        cells = [
+            gain_text(differences[gain.name]) if gain.name in differences else "not run" for gain in OVER_REFERENCE
+        ]
+        text.append(_pipes([*map(_escape, [row.name, *cells]), verdict(Comparison(differences=differences))]))
     return [*text, ""]
 
 

@@ -1,10 +1,20 @@
 """What is resampled is resampled once for a table: rows that answer the same have the same interval."""
 
+import csv
+import io
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from fer_lab.results.collect import collect
 from fer_lab.results.compare import compare
+from fer_lab.results.publish import publish, rebuild
+from fer_lab.results.verify import problems
+from fer_lab.results.write import results_csv
+from fer_lab.results.write_markdown import markdown
+
+from .conftest import expect
 
 
 @pytest.fixture
@@ -38,3 +48,32 @@ def test_a_row_against_its_twin_gains_nothing(twins):
     difference = compare(twins.rows, "demo_b")["demo_c"].differences["accuracy"]
     assert (difference.interval.low, difference.interval.high) == (0.0, 0.0)
     assert not difference.significant
+
+
+def test_a_reference_row_is_compared_with_like_the_baseline(twins, tmp_path):
+    results = replace(twins, reference="demo_b", comparisons=compare(twins.rows, "demo_a", "demo_b"))
+    for row, comparison in compare(twins.rows, "demo_b").items():
+        assert results.comparisons[row].from_reference == comparison.differences
+    assert {row: one.differences for row, one in results.comparisons.items()} == {
+        row: one.differences for row, one in twins.comparisons.items()
+    }
+    section = markdown(results).partition("## Against demo_b, on test")[2].partition("[^1]")[0]
+    assert [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| demo")] == [
+        "| demo_a",
+        "| demo_c",
+    ]
+    assert "| demo_c | 0.000 [0.000, 0.000] | 0.000 [0.000, 0.000] | not significantly different |" in section
+    line = next(csv.DictReader(io.StringIO(results_csv(results))))
+    gain = results.comparisons["demo_a"].from_reference["macro_f1"]
+    assert float(line["test_macro_f1_gain_over_reference"]) == pytest.approx(gain.mean, abs=1e-6)
+    assert "Against demo_b" not in markdown(twins)
+    assert "reference" not in results_csv(twins)
+
+    folder = publish(results, tmp_path / "experiments" / "demo", None, range(5), [])
+    assert rebuild(folder).reference == "demo_b"
+    assert problems(folder) == []
+
+
+def test_a_reference_that_is_no_row_is_left_out(run_factory, tmp_path):
+    run_factory("demo_a", 0)
+    assert collect("demo", "", None, ["demo_a"], [0], tmp_path, expect, reference="demo_x").reference is None

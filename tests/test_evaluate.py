@@ -92,7 +92,7 @@ def test_what_can_be_refused_is_refused_before_the_test_split_opens(run: Path, t
         (["suite=robustness", f"suite.baseline={other}"], "evaluate that run first"),
         (["suite=robustness", f"suite.baseline={base}"], "is of other data, of an earlier network"),
         (["suite=temporal"], "values are chosen on it"),
-        (["data=synthetic", "data.samples=60", "data.fractions=[1,0,0]"], "synthetic has no test face"),
+        (["data=synthetic", "data.samples=300", "data.fractions=[1,0,0]"], "synthetic has no test face"),
     ):
         with pytest.raises(FerLabError, match=sentence):
             evaluate(compose("evaluate", [f"run={run}", f"model={run}/model.safetensors", *asked]))

@@ -67,13 +67,13 @@ def live(cfg: DictConfig) -> dict[str, Any]:
     lsi = Lsi(cfg.live.weights, classifier.class_names)
     file = detector_path(cfg.live.detector_file, cfg.live.detector_url, cfg.live.detector_sha256)
     detector = build_detector(file, cfg.live.detector_width, cfg.live.min_face)
-    # what is not looked for is not blurred, so a video is only made of frames that were searched
-    every = 1 if cfg.privacy.video else cfg.live.detect_every
-    pipeline = Pipeline(detector, classifier, smoother_factory(**cfg.live.smoothing), every)
     gone = threading.Event()
     source = open_source(cfg.source, cfg.live.folder_fps, **cfg.live.synthetic, reconnect_s=cfg.live.reconnect_s,
                          wait=gone.wait)  # fmt: skip
     realtime = source.kind in ("camera", "stream") if cfg.live.realtime is None else cfg.live.realtime
+    # what is not looked for is not blurred, so a video is only made of frames that were searched
+    every = 1 if cfg.privacy.video else cfg.live.detect_every or (2 if realtime else 1)
+    pipeline = Pipeline(detector, classifier, smoother_factory(**cfg.live.smoothing), every)
     frames = _frames(source, realtime, gone)
     stages = Stages(frames, [pipeline.locate, pipeline.classify], cfg.live.queue, not realtime, gone)
     keeper = Keeper(cfg, source, classifier)

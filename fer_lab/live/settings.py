@@ -14,7 +14,7 @@ def check_settings(live: DictConfig) -> None:
     for key, fits, limits in (
         ("threads", live.threads >= 1, "at least 1"),
         ("queue", live.queue >= 1, "at least 1"),
-        ("detect_every", live.detect_every >= 1, "at least 1"),
+        ("detect_every", live.detect_every is None or live.detect_every >= 1, "null or at least 1"),
         ("reconnect_s", live.reconnect_s >= 0, "at least 0"),
         ("folder_fps", live.folder_fps > 0, "above 0"),
         ("realtime", live.realtime in (None, True, False), "true, false or null"),

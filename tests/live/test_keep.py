@@ -111,7 +111,7 @@ def test_each_switch_writes_its_file_and_is_declared(live_cfg, video, tmp_path):
         ("privacy.video=plain", r"privacy\.video=plain is unknown: say blurred"),
         ("privacy.embeddings=yes please", r"privacy\.embeddings=yes please must be true or false"),
         ("privacy.retention_days=0", r"privacy\.retention_days=0 must be above 0: nothing may be kept for ever"),
-        ("live.detect_every=0", r"live\.detect_every=0 must be at least 1"),
+        ("live.detect_every=0", r"live\.detect_every=0 must be null or at least 1"),
         ("live.queue=0", r"live\.queue=0 must be at least 1"),
         ("live.realtime=maybe", r"live\.realtime=maybe must be true, false or null"),
         ("live.abstain_below=1.5", r"live\.abstain_below=1\.5 must be null or in \[0, 1\]"),

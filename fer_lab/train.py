@@ -88,14 +88,14 @@ def _train(cfg: DictConfig, data: FaceData, run: Run, loggers: list[Logger]) -> 
     safetensors.torch.save_model(network, str(weights))
 
     with run.timed("evaluate"):
-        validation = datamodule.validation_split
-        logits = predict(of_network(network), validation, "Validation")
+        validation, answers = datamodule.validation_split, of_network(network)
+        logits = predict(answers, validation, "Validation")
         decision = decide(cfg, logits, validation.labels, validation.groups)
         save_predictions(run.folder / VALIDATION, validation, logits, data.class_names, decision.validation)
 
         frozen = Frozen({weights: file_hash(weights)}, decision.calibration, decision.chosen)
         test = open_test_split(data, frozen, "train", run.record["test_openings"])
-        test_logits = predict(of_network(network), test, "Test")
+        test_logits = predict(answers, test, "Test")
         save_predictions(run.folder / TEST, test, test_logits, data.class_names, decision.calibration)
 
     train_loss = next(row["train_loss"] for row in results[-1].rows if row["epoch"] == best.best_epoch)

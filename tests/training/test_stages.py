@@ -33,7 +33,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_rows_share_the_stage_they_have_in_common(tiny: Callable, tmp_path: Path, trained: list[str]) -> None:
-    shared = ("cache.stages=true", f"paths.cache={tmp_path / 'cache'}")
+    short = "trainer.limit_batches=2"
+    shared = ("cache.stages=true", f"paths.cache={tmp_path / 'cache'}", short)
     train(tiny("name=head", "schedule=head_only", "trainer.max_epochs=2", *shared))
     both = train(tiny("name=both", *TWO, "trainer.max_epochs=4", *shared))
     train(tiny("name=other_loss", *TWO, "trainer.max_epochs=4", "loss=focal", *shared))
@@ -47,7 +48,7 @@ def test_rows_share_the_stage_they_have_in_common(tiny: Callable, tmp_path: Path
     assert history["epoch"].tolist() == [0, 1, 2, 3]
     assert history["stage"].tolist() == ["head", "head", "top", "top"]
 
-    alone = train(tiny("name=alone", *TWO, "trainer.max_epochs=4"))
+    alone = train(tiny("name=alone", *TWO, "trainer.max_epochs=4", short))
     weights = [(tmp_path / name / "seed0" / "model.safetensors").read_bytes() for name in ("both", "alone")]
     assert weights[0] == weights[1]
     assert alone["model"] == both["model"]
@@ -55,7 +56,12 @@ def test_rows_share_the_stage_they_have_in_common(tiny: Callable, tmp_path: Path
 
 
 def test_rerun_trains_again(tiny: Callable, tmp_path: Path, trained: list[str]) -> None:
-    shared = ("cache.stages=true", f"paths.cache={tmp_path / 'cache'}", "trainer.max_epochs=1")
+    shared = (
+        "cache.stages=true",
+        f"paths.cache={tmp_path / 'cache'}",
+        "trainer.max_epochs=1",
+        "trainer.limit_batches=2",
+    )
     train(tiny("name=first", *shared))
     train(tiny("name=first", "rerun=always", *shared))
     assert trained == ["first:full", "first:full"]
@@ -70,7 +76,7 @@ def test_a_stage_that_older_code_began_is_kept_from_other_rows(
     def die(path: Path, rows: list[dict]) -> None:
         raise Killed
 
-    shared = ("cache.stages=true", f"paths.cache={tmp_path / 'cache'}")
+    shared = ("cache.stages=true", f"paths.cache={tmp_path / 'cache'}", "trainer.limit_batches=2")
     with monkeypatch.context() as patch:
         patch.setattr(callbacks, "write_history", die)
         patch.setattr(stages, "code_fingerprint", lambda: "older")

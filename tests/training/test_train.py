@@ -91,12 +91,19 @@ STAGED = (
 )
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+    """Folder of a run of two stages."""
+    outputs = tmp_path_factory.mktemp("undisturbed")
+    cfg = compose("train", [*TINY, *STAGED, "name=whole", f"paths.outputs={outputs}", f"paths.cache={cache_dir}"])
+    train(cfg)
+    return Path(cfg.paths.run)
+
+
 @pytest.mark.parametrize("killed_at", [1, 3], ids=["in the first stage", "in the second stage"])
 def test_a_killed_run_ends_as_an_undisturbed_one(
-    killed_at: int, tiny: Callable, monkeypatch: pytest.MonkeyPatch
+    killed_at: int, tiny: Callable, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = tiny("name=undisturbed", *STAGED)
-    train(undisturbed)
     cfg = tiny("name=killed", *STAGED)
     write = callbacks.write_history
 
@@ -108,7 +115,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(
     monkeypatch.setattr(callbacks, "write_history", write_or_die)
     with pytest.raises(Killed):
         train(cfg)
-    folder, whole = Path(cfg.paths.run), Path(undisturbed.paths.run)
+    folder, whole = Path(cfg.paths.run), undisturbed
     assert json.loads((folder / "record.json").read_text())["status"] == "running"
     monkeypatch.setattr(callbacks, "write_history", write)
     record = train(cfg)

@@ -45,7 +45,7 @@ class OpenVinoClassifier(Classifier):
     @classmethod
     def open(cls, path: Path, threads: int, precision: Precision | None = None) -> "OpenVinoClassifier":
         """Of an exported file. precision: f32 or bf16, in place of what the file asks for."""
-        openvino = optional("openvino", "openvino")
+        openvino = _openvino()
         try:
             model = openvino.Core().read_model(path)
             said = {key: model.get_rt_info([key]).astype(str) for key in (KEY, PRECISION) if model.has_rt_info([key])}
@@ -81,6 +81,16 @@ class OpenVinoClassifier(Classifier):
         return answer[LOGITS], answer[PROBABILITIES]
 
 
+def _openvino() -> Any:
+    """The module. Its plugin frees with glibc what a preloaded jemalloc gave, and the process would abort.
+
+    Raises FerLabError where it is not installed, or jemalloc is preloaded.
+    """
+    if "jemalloc" in os.environ.get("LD_PRELOAD", ""):
+        raise FerLabError("OpenVINO does not run under jemalloc: leave LD_PRELOAD out here, it is for training only")
+    return optional("openvino", "openvino")
+
+
 def _precision(name: str) -> Precision:
     if name not in ("f32", "bf16"):
         raise FerLabError(f"precision={name} is unknown to OpenVinoClassifier: choose f32 or bf16")
@@ -89,7 +99,7 @@ def _precision(name: str) -> Precision:
 
 def has_bf16() -> bool:
     """Whether this CPU computes in bfloat16 (AMX or AVX512-BF16); elsewhere OpenVINO answers in float32."""
-    core = optional("openvino", "openvino").Core()
+    core = _openvino().Core()
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -97,7 +107,7 @@ def read_graph(graph: "onnx.ModelProto") -> "Model":
     """An ONNX graph (faces -> logits, or a saved file's) as an OpenVINO model."""
     import onnx
 
-    openvino = optional("openvino", "openvino")
+    openvino = _openvino()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         onnx.save(graph, path)
@@ -174,7 +184,7 @@ def save_openvino(
     asks for; bf16 is computed where `has_bf16()`. compress: weights in float16, half the size; widened when the
     file is loaded, so it is as fast.
     """
-    openvino = optional("openvino", "openvino")
+    openvino = _openvino()
     model = graph.clone() if isinstance(graph, openvino.Model) else read_graph(graph)
     model = _calibrated(model, metadata)
     model.set_rt_info(metadata.to_json(), [KEY])

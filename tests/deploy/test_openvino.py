@@ -106,6 +106,12 @@ def test_the_stem_stays_float_unless_told(graph: onnx.ModelProto, faces: np.ndar
     assert ("FakeQuantize" in before) is not float_stem
 
 
+def test_a_preloaded_jemalloc_is_refused_before_it_aborts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libjemalloc.so.2")
+    with pytest.raises(FerLabError, match="leave LD_PRELOAD out"):
+        Classifier.load(file)
+
+
 def test_refusals(file: Path, graph: onnx.ModelProto, tmp_path: Path) -> None:
     alone = tmp_path / "alone.xml"
     alone.write_bytes(file.read_bytes())

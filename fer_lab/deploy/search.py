@@ -69,7 +69,9 @@ def search(
     compare_speed(trials)
     settled: set[object] = set()
     floats = [t for t in trials if t.rung.precision == "fp32" and t.rung.network != TRAINED and t.latency_ms]
-    for trial in [*contenders(trials, COARSE if limits.every_kind else ("int8",)), *floats]:
+    coarse = contenders(trials, COARSE if limits.every_kind else ("int8",))
+    coarse.sort(key=lambda trial: trials.index(trial) in twins)  # fine-tuning takes minutes: where nothing else passes
+    for trial in [*coarse, *floats]:
         place = trial.kind if limits.every_kind or trial in floats else "the one"
         plain = twins.get(trials.index(trial))
         if plain is not None and trials[plain].passes:  # it comes first: equally fast, and earlier in the ladder

@@ -88,7 +88,10 @@ def test_what_can_be_refused_is_refused_before_the_test_split_opens(run: Path, t
     validation = run / "validation_predictions.parquet"
     validation.rename(tmp_path / "moved.parquet")
     for asked, sentence in (
-        (["suite=subgroups", "suite.by=[age]"], "synthetic has no column 'age'; it has: brightness, subject, copy_in_train"),
+        (
+            ["suite=subgroups", "suite.by=[age]"],
+            "synthetic has no column 'age'; it has: brightness, subject, copy_in_train",
+        ),
         (["suite=robustness", f"suite.baseline={other}"], "evaluate that run first"),
         (["suite=robustness", f"suite.baseline={base}"], "is of other data, of an earlier network"),
         (["suite=temporal"], "values are chosen on it"),

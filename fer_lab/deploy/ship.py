@@ -120,7 +120,8 @@ def _ship(
     trial: Trial, workshop: Workshop, metadata: ModelMetadata, folder: Path
 ) -> tuple[str, tuple[Path, str, dict[str, Any]]]:
     """Write a trial's file, with the calibration decided on its own logits; its name and entry for `find_int8`."""
-    rung, more = trial.rung, {"rung": f"{trial.rung.runtime}, {trial.rung.name}"}
+    rung = trial.rung
+    more: dict[str, Any] = {"rung": f"{rung.runtime}, {rung.name}"}
     own = recalibrated(metadata, trial.decision) if trial.decision else metadata
     tail = "" if rung.precision == "fp32" else f"_{rung.precision}"
     path = workshop.write(rung, own, folder / f"model{tail}", draft=False)

@@ -33,7 +33,13 @@ ROWS = ("demo_cross_entropy", "demo_focal")
 @pytest.fixture
 def sweep(tmp_path: Path, cache_dir: Path) -> list[str]:
     """Words that make the demo's two rows tiny."""
-    return ["sweep=demo", *TINY, f"paths.outputs={tmp_path}", f"paths.cache={cache_dir}"]
+    return ["sweep=demo", *TINY, "trainer.limit_batches=2", f"paths.outputs={tmp_path}", f"paths.cache={cache_dir}"]
+
+
+@pytest.fixture
+def long_sweep(sweep: list[str]) -> list[str]:
+    """The same with epochs long enough to be killed, or to meet, in."""
+    return [word for word in sweep if word != "trainer.limit_batches=2"]
 
 
 @pytest.fixture
@@ -325,8 +331,8 @@ def workers(process: subprocess.Popen, folder: Path) -> Iterator[psutil.Process]
 
 
 @pytest.mark.slow
-def test_a_killed_worker_fails_its_row_alone(sweep: list[str], tmp_path: Path) -> None:
-    process = start([*sweep, "trainer.max_epochs=8", "hydra/launcher=joblib"])
+def test_a_killed_worker_fails_its_row_alone(long_sweep: list[str], tmp_path: Path) -> None:
+    process = start([*long_sweep, "trainer.max_epochs=8", "hydra/launcher=joblib"])
     folder, threads = tmp_path / ROWS[0] / "seed0", []
     while process.poll() is None and not threads:
         if (folder / "history.csv").exists():
@@ -339,13 +345,13 @@ def test_a_killed_worker_fails_its_row_alone(sweep: list[str], tmp_path: Path) -
     assert (code, statuses(tmp_path)) == (1, ["failed", "completed"]), printed
     assert threads == [f"OMP_NUM_THREADS={max(1, len(os.sched_getaffinity(0)) // 2)}"]
     assert "its process was killed by SIGKILL" in read_record(folder)["error"]
-    code, printed = finish(start([*sweep, "trainer.max_epochs=8"]))
+    code, printed = finish(start([*long_sweep, "trainer.max_epochs=8"]))
     assert (code, statuses(tmp_path)) == (0, ["completed"] * 2), printed
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_sweep(sweep: list[str], tmp_path: Path) -> None:
-    both = [start([*sweep, "trainer.max_epochs=6"]) for _ in range(2)]
+def test_two_processes_share_a_sweep(long_sweep: list[str], tmp_path: Path) -> None:
+    both = [start([*long_sweep, "trainer.max_epochs=6"]) for _ in range(2)]
     ends = [finish(process) for process in both]
     assert [code for code, _ in ends] == [0, 0], ends
     for row in ROWS:

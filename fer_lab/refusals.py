@@ -87,16 +87,6 @@ def refuse_unknown(runtime: Any) -> None:
             raise FerLabError(unknown_choice(group, chosen, known))
 
 
-def option_groups() -> str:
-    """What `--help` lists of conf/: a line a group with its choices, without the files that choices share."""
-    options: dict[str, list[str]] = defaultdict(list)
-    for file in sorted(conf_dir().rglob("*/*.yaml")):
-        group = file.parent.relative_to(conf_dir()).as_posix()
-        if not file.stem.startswith("_"):
-            options[group].append(file.stem)
-    return "\n".join(f"{group}: {', '.join(found)}" for group, found in sorted(options.items()))
-
-
 @contextmanager
 def hydras_errors() -> Iterator[None]:
     """Let Hydra raise what it would otherwise print, with a hint at stack traces, before it ends the process."""

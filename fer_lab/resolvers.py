@@ -8,8 +8,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
+from fer_lab.cli.completion import option_groups
 from fer_lab.errors import FerLabError
-from fer_lab.refusals import option_groups
 
 
 def choice(group: str, *, _root_: DictConfig) -> str:

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from fer_lab import tables, train
+from fer_lab.cli.completion import option_groups
 from fer_lab.errors import FerLabError
-from fer_lab.refusals import option_groups, unknown_key
+from fer_lab.refusals import unknown_key
 from fer_lab.schema import CONF_DIR, build, check_targets, compose, config_hash
 from fer_lab.training.rows import check_row
 

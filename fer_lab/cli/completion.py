@@ -6,6 +6,7 @@ which prints one candidate a line; a candidate that ends in `=`, `.` or `/` is t
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -164,3 +165,13 @@ def _paths(key: str, typed: str) -> Iterator[str]:
     for entry in sorted(parent.iterdir()) if parent.is_dir() else ():
         if not entry.name.startswith(".") or name.startswith("."):
             yield f"{folder}{slash}{entry.name}{'/' if entry.is_dir() else ''}"
+
+
+def option_groups() -> str:
+    """What `--help` lists of conf/: a line a group with its choices, without the files that choices share."""
+    options: dict[str, list[str]] = defaultdict(list)
+    for file in sorted(conf_dir().rglob("*/*.yaml")):
+        group = file.parent.relative_to(conf_dir()).as_posix()
+        if not file.stem.startswith("_"):
+            options[group].append(file.stem)
+    return "\n".join(f"{group}: {', '.join(found)}" for group, found in sorted(options.items()))

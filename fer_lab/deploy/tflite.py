@@ -27,7 +27,7 @@ Precision = Literal["float", "dynamic", "int8"]
 INPUT, LOGITS, PROBABILITIES, SIGNATURE = "faces", "logits", "probabilities", "serving_default"
 #: Regular expressions of tensor names (module paths, and the outputs' own): faces are rounded once at most, and the
 #: logits are what a calibration is fitted on.
-FLOAT_SCOPES = ("Preprocess", "CalibratedSoftmax", f"{SIGNATURE}_{LOGITS}", f"{SIGNATURE}_{PROBABILITIES}")
+FLOAT_SCOPES = ("Preprocess", "RawPixels", "CalibratedSoftmax", f"{SIGNATURE}_{LOGITS}", f"{SIGNATURE}_{PROBABILITIES}")
 
 
 class TfLiteClassifier(Classifier):

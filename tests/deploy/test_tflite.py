@@ -10,8 +10,9 @@ import torch
 from fer_lab.deploy.exported import CalibratedSoftmax
 from fer_lab.deploy.metadata import KEY
 from fer_lab.deploy.parity import parity, require_parity
+from fer_lab.deploy.rewrite import RawPixels
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier
-from fer_lab.deploy.tflite import SIGNATURE, quantize, write
+from fer_lab.deploy.tflite import SIGNATURE, convert, quantize, write
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import Calibration
 
@@ -76,6 +77,18 @@ def test_int8_takes_uint8_computes_in_int8_and_answers_in_float(int8: Path, file
     measured = parity(Classifier.load(file).probabilities(faces), Classifier.load(int8).probabilities(faces))
     assert measured["top1"] > 0.85
     assert measured["mean"] < 0.05
+
+
+@pytest.mark.parametrize("precision", ["dynamic", "int8"])
+def test_a_folded_resize_stays_float(precision, metadata, faces, tmp_path: Path) -> None:
+    """Its two matrix products have no integer kernel: the file would not open."""
+    torch.manual_seed(0)
+    body = [torch.nn.Conv2d(2, 8, 3, stride=2), torch.nn.ReLU6(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    network = torch.nn.Sequential(RawPixels(torch.rand(32, 24) / 24), *body, torch.nn.Linear(8, 7)).eval()
+    content = convert(network, metadata)
+    quantized = Classifier.load(write(quantize(content, precision, faces[:16]), metadata, tmp_path / "q.tflite"))
+    plain = Classifier.load(write(content, metadata, tmp_path / "f.tflite"))
+    np.testing.assert_allclose(quantized.probabilities(faces[:8]), plain.probabilities(faces[:8]), atol=0.05)
 
 
 def test_what_shall_stay_float_stays_float(content: bytes, faces, metadata, tmp_path: Path) -> None:

@@ -87,11 +87,11 @@ def test_names_and_twins() -> None:
     ("passes", "built"),
     [
         ([True, True], ["int8"]),  # nothing to repair
-        ([False, True], ["int8", f"int8, {QAT}"]),
-        ([False, False], ["int8", f"int8, {QAT}", "int8, slow"]),
+        ([False, True], ["int8", "int8, slow"]),
+        ([False, False], ["int8", "int8, slow", f"int8, {QAT}"]),
     ],
 )
-def test_it_is_tried_only_where_its_twin_failed(
+def test_it_is_tried_only_where_nothing_else_passes(
     passes: list[bool], built: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The search itself, with files that cost nothing: what is built for good, in which order."""
@@ -101,7 +101,7 @@ def test_it_is_tried_only_where_its_twin_failed(
         Rung(f"int8, {QAT}", "onnxruntime", "int8", QAT),
         Rung("int8, slow", "onnxruntime", "int8", settings={"per_channel": False}),
     ]
-    verdicts = dict(zip(["int8", f"int8, {QAT}"], passes, strict=True)) | {"int8, slow": True}
+    verdicts = dict(zip(["int8", "int8, slow"], passes, strict=True)) | {f"int8, {QAT}": True}
     drafted, asked = [], []
 
     def write(_: Workshop, rung: Rung, metadata: object, path: Path, draft: bool) -> Path:
@@ -129,7 +129,7 @@ def test_it_is_tried_only_where_its_twin_failed(
     trials = searching.search(workshop, ladder, None, split, None, None, Limits(), tmp_path, 1)  # type: ignore[arg-type]
     assert (drafted, asked) == (["fp32", "int8", "int8, slow"], built)
     assert trials[2].latency_ms == 1.0  # its file is laid out as its twin's
-    if passes[0]:
+    if any(passes):
         assert trials[2].verdict.startswith("not needed")
 
 

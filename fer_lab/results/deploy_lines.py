@@ -86,12 +86,18 @@ def _line(one: Deployed, entries: Sequence[Deployed]) -> Line:
         }
     if line["times_fp32"] is None and line["times_torch"] is not None:  # no float file of this runtime was shipped
         line["times_fp32"] = one.about.get("speedup")
-    return line | {"load_average": timing.get("load_average"), "chosen": _chosen(one)}
+    return line | {"load_average": timing.get("load_average"), "chosen": _chosen(one), "none_passed": _none_passed(one)}
 
 
 def _chosen(one: Deployed) -> bool:
     """Whether a search found this file good, by the intervals of what it loses."""
     return one.precision != "fp32" and one.about.get("verdict") == "passes"
+
+
+def _none_passed(one: Deployed) -> bool:
+    """Whether a search of the run's files found no INT8 file good, so that none shipped."""
+    ladder = one.run.export.get("ladder") or []
+    return bool(ladder) and not any(rung.get("chosen") for rung in ladder)
 
 
 def _size_ratio(one: Deployed, entries: Sequence[Deployed]) -> float | None:
@@ -131,7 +137,7 @@ def _of_row(row: str, lines: Sequence[Line]) -> list[Target]:
     chosen = _best(good, "times_fp32") or _best(int8, "times_fp32")
     quick = _best([line for line in lines if line["file"] and good_enough(line)], "times_torch")
     drop = max(chosen["accuracy_drop"], chosen["macro_f1_drop"]) if chosen else None
-    why = "" if good or not int8 else "no INT8 file is good enough"
+    why = "" if good or not (int8 or lines[0]["none_passed"]) else "no INT8 file is good enough"
     times, size = (chosen[key] if chosen else None for key in ("times_fp32", "bytes_to_fp32"))
     faster = [_judge(row, f"INT8 at least {speed} times as fast as FP32 of its runtime", times, speed, chosen, why)]
     best = quick["times_torch"] if quick else None
@@ -155,7 +161,7 @@ def _judge(
     row: str, aim: str, value: Any, bound: float, line: Line | None, why: str = "", below: bool = False
 ) -> Target:
     if line is None or value is None:
-        return Target(row, aim, None, bound, NOT_MEASURED)
+        return Target(row, aim, None, bound, MISSED if why else NOT_MEASURED, "", why)
     holds = value <= bound + _ROUNDING if below else value >= bound
     file = line["file"] or line["runtime"]
     return Target(row, aim, float(value), bound, HELD if holds and not why else MISSED, file, why)

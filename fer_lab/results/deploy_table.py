@@ -176,7 +176,9 @@ def _rung(rung: Mapping[str, Any]) -> dict[str, Any]:
         "accuracy lost (points)": _lost(drops.get("accuracy")),
         "macro-F1 lost (points)": _lost(drops.get("macro_f1")),
         "ECE": _fixed(validation.get("ece"), 4),
-        "verdict": rung.get("verdict"),
+        "verdict": None
+        if rung["precision"] == "fp32" and not drops
+        else rung.get("verdict"),  # compared with, not judged
     }
 
 

@@ -118,6 +118,8 @@ def test_targets_by_hand(results: Any) -> None:
     assert [(one.verdict, one.why != "") for one in targets(worse)] == [(MISSED, True)] * 4 + [(HELD, False)]
     nothing = [line for line in lines if line["precision"] != "int8"]
     assert [one.verdict for one in targets(nothing)] == [NOT_MEASURED] * 4 + [HELD]
+    refused = [{**line, "none_passed": True} for line in nothing]
+    assert [(one.verdict, one.why != "") for one in targets(refused)] == [(MISSED, True)] * 4 + [(HELD, False)]
     uncalibrated = [{**line, "ece_rise": 0.02} for line in lines]
     assert all(one.verdict != HELD for one in targets(uncalibrated))
 
@@ -137,6 +139,14 @@ def test_a_file_that_the_search_chose_is_judged_by_its_interval(results: Any) ->
             if "measured" in entry:
                 entry["measured"][0]["ratios"].pop("fp32", None)
     assert [line["times_fp32"] for line in deploy_lines(results)] == [None, None, 9.0, None, None]
+
+
+def test_a_search_that_found_nothing_has_missed_its_targets(results: Any) -> None:
+    assert not any(line["none_passed"] for line in deploy_lines(results))
+    for run in results.completed:
+        for rung in run.export.get("ladder") or []:
+            rung["chosen"] = False
+    assert all(line["none_passed"] for line in deploy_lines(results))
 
 
 def test_files_of_one_runtime_and_precision_are_told_apart(results: Any) -> None:

@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from fer_lab.data.dataset import build_data
+from fer_lab.deploy import tflite
+from fer_lab.deploy.runtimes import TorchClassifier, describe
+from fer_lab.deploy.ship import prove
 from fer_lab.errors import FerLabError
 from fer_lab.evaluate import evaluate, every_row
+from fer_lab.evaluation.run import load_run
+from fer_lab.results.record import write_json
 from fer_lab.schema import compose
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -101,6 +107,45 @@ def test_what_can_be_refused_is_refused_before_the_test_split_opens(run: Path, t
             evaluate(compose("evaluate", [f"run={run}", f"model={run}/model.safetensors", *asked]))
     assert openings(run) == before
     assert not (run / "evaluation").exists()
+
+
+@pytest.mark.slow
+def test_tflite_files_are_scored_as_the_network_is(run: Path, tmp_path: Path) -> None:
+    for library in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
+        pytest.importorskip(library, reason="the extra [tflite] is not installed")
+    loaded = load_run(run)
+    validation = build_data(loaded.cfg).split("validation")
+    expected = TorchClassifier(loaded.network, describe(loaded), 1).probabilities(validation.images)
+    content = tflite.convert(loaded.network, describe(loaded))
+    entries = {}
+    for name, quantized in (("model", content), ("model_int8", tflite.quantize(content, "int8", validation.images))):
+        path = tflite.write(quantized, describe(loaded), run / "export" / f"{name}.tflite")
+        entries[name] = prove(path, name, validation, validation.images, expected)
+    exported = json.loads((run / "export" / "export.json").read_text())
+    write_json(run / "export" / "export.json", exported | {"files": exported["files"] | entries})
+    before = openings(run)
+
+    scores = evaluate(compose("evaluate", [f"run={run}"]))["files"]
+    names = ["model.safetensors", "model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite"]
+    assert list(scores) == names
+    assert openings(run) == [*before, *(f"evaluate {name}" for name in names)]
+    for metric in ("accuracy", "macro_f1", "nll"):
+        assert scores["model.tflite"][metric] == pytest.approx(scores["model.safetensors"][metric], abs=1e-4)
+    assert scores["model_int8.tflite"]["nll"] != scores["model.tflite"]["nll"]
+    written = json.loads((run / "export" / "export.json").read_text())["files"]
+    assert written["model"]["test"]["accuracy"] == scores["model.tflite"]["accuracy"]
+
+    one = [f"model={run}/export/model.tflite", "suite=robustness", "suite.scenarios=[noise]", "suite.workers=1"]
+    network = evaluate(compose("evaluate", [f"model={run}/model.safetensors", f"run={run}", *one[1:]]))["files"]
+    (name, found), *others = evaluate(compose("evaluate", one))["files"].items()
+    assert (name, others) == ("model.tflite", [])
+    confusion = found["scenarios"]["noise"]["confusion"]
+    assert confusion == network["model.safetensors"]["scenarios"]["noise"]["confusion"]
+
+    with (run / "export" / "model.tflite").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(FerLabError, match=r"model\.tflite"):
+        evaluate(compose("evaluate", one))
 
 
 def test_another_source_is_scored_on_shared_classes_and_kept_apart(run: Path, cache_dir: Path) -> None:

@@ -72,7 +72,7 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: i
     for some, splitter in _portions(labels, groups, folds):
         if splitter is None:
             numbers = np.unique(groups[some], return_inverse=True)[1]
-            parts[some] = np.random.default_rng(seed).permutation(folds)[numbers]
+            parts[some] = np.random.default_rng(seed).permutation(folds)[numbers % folds]
             continue
         grouped = groups[some] if splitter is StratifiedGroupKFold else None  # the other warns of groups
         with warnings.catch_warnings():  # where a class is missing on a whole side, the cache says so
@@ -85,7 +85,7 @@ def stratified_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: i
 
 def _portions(labels: np.ndarray, groups: np.ndarray, folds: int) -> list[tuple[np.ndarray, type | None]]:
     """Samples to split one portion after the other (int64 indices), and what splits them: first those that are alone
-    in their group, then the others; None puts each group of a portion into a fold of its own.
+    in their group, then the others; None deals the groups of a portion out to the folds.
 
     StratifiedGroupKFold's time grows with the groups: half a minute for FER2013's 34,000, of which 1,516 have more than
     one member. Where a class has too few samples that are alone, everything is split by groups.
@@ -95,7 +95,7 @@ def _portions(labels: np.ndarray, groups: np.ndarray, folds: int) -> list[tuple[
     singles = np.array([np.count_nonzero(labels[alone] == label) for label in np.unique(labels)])
     if singles.min() < folds:
         return [(np.arange(len(labels)), StratifiedGroupKFold)]
-    few = np.count_nonzero(members > 1) < folds
+    few = np.count_nonzero(members > 1) < folds or np.bincount(labels[others]).max() < folds
     return [(alone, StratifiedKFold), (others, None if few else StratifiedGroupKFold)]
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_lab.data.splits import stratified_fractions
+from fer_lab.data.splits import stratified_folds, stratified_fractions
 from fer_lab.errors import FerLabError
 
 
@@ -45,6 +45,16 @@ def test_few_shared_groups_beside_many_single_samples() -> None:
     parts = stratified_fractions(labels, groups, [0.5, 0.5], seed=0)
     assert all(len(set(parts[groups == group])) == 1 for group in (900, 901, 902))
     assert np.bincount(parts).min() > 140
+
+
+def test_shared_groups_in_which_no_class_fills_the_folds() -> None:
+    """Eight pairs of twelve classes beside singles: no class has five of the pairs' faces."""
+    groups = np.array([*range(120), *np.repeat(np.arange(900, 908), 2)])
+    labels = np.arange(len(groups)) % 12
+    parts = stratified_folds(labels, groups, 5, seed=0)
+    assert all(len(set(parts[groups == group])) == 1 for group in range(900, 908))
+    assert np.bincount(parts[120:], minlength=5).tolist().count(0) == 0
+    assert np.bincount(parts).min() >= 24
 
 
 def test_impossible_fractions_and_too_few_groups() -> None:

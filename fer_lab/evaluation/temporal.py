@@ -1,7 +1,7 @@
 """The temporal suite: what smoothing buys and costs, for every α and window, with and without calibration (RQ2).
 
 The whole grid is scored on the test split and shown. What would be used of it, an α, a window and a voting window, is
-chosen on validation logits before, and marked.
+chosen on validation logits before, and marked; each validation face is calibrated there without having been fitted on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +20,9 @@ from fer_lab.evaluation.calibration import (
     fit_vector_scaling,
     no_calibration,
 )
+from fer_lab.evaluation.decision import cross_fitted
 from fer_lab.evaluation.parent import VALIDATION
-from fer_lab.evaluation.predict import load_predictions, predict
+from fer_lab.evaluation.predict import load_groups, load_predictions, predict
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.sequences import Script, SequenceSmoothing, make_sequences
 from fer_lab.evaluation.smoothing import smooth_sequences, smoother_factory
@@ -91,17 +92,20 @@ class Temporal(Suite):
         return [_PLAIN, *((method, value) for method, values in self.by_method.items() for value in values)]
 
     def check(self, run: LoadedRun, data: FaceData, folder: str) -> None:
-        """Raises FerLabError where the run holds no validation logits to choose values on."""
+        """Raises FerLabError where the run holds no validation logits to choose values on, or its calibration cannot be
+        fitted again, without the faces that it is then asked about."""
         _validation(run)
+        if (method := run.calibration.method) not in _FITS:
+            raise FerLabError(f"calibration={method} is unknown to suite=temporal; known: {', '.join(_FITS)}.")
 
     def __call__(self, trial: Trial) -> dict[str, dict[str, Any]]:
         lsi = Lsi(self.weights, trial.class_names, "suite.weights")
-        validation = _validation(trial.run)
+        logits, labels, groups = _validation(trial.run)
+        calibrations = {model.name: dict(self._calibrations(trial, model, logits, labels)) for model in trial.models}
         # everything is chosen before a face of the test split is looked at
         chosen = {
-            (model.name, name): self.choose(*validation, calibration)
-            for model in trial.models
-            for name, calibration in self._calibrations(trial, model, validation)
+            name: self.choose(cross_fitted(_FITS[name], logits, labels, groups)[0], labels)
+            for name in dict.fromkeys(name for known in calibrations.values() for name in known)
         }
         timelines = [surrogate(self.script, trial.split)]
         timelines += [drawn(self.film, trial.class_names, trial.run)] if self.film else []
@@ -109,24 +113,26 @@ class Temporal(Suite):
         for model in trial.models:
             result: dict[str, Any] = {"script": asdict(self.script), "own": model.calibration.method, "timelines": []}
             for timeline in timelines:
-                logits = predict(model.logits, timeline.split, f"{model.name}, {timeline.name} faces")
+                shown = predict(model.logits, timeline.split, f"{model.name}, {timeline.name} faces")
                 asked = {
-                    name: (self._answers(trial, model, calibration, logits), chosen[model.name, name])
-                    for name, calibration in self._calibrations(trial, model, validation)
+                    name: (self._answers(trial, model, calibration, shown), chosen[name])
+                    for name, calibration in calibrations[model.name].items()
                 }
                 result["timelines"].append(self.score(timeline, asked, lsi))
             found[model.name] = result
         return found
 
-    def choose(self, logits: np.ndarray, labels: np.ndarray, calibration: Calibration) -> dict[str, float]:
-        """The value of each method, from validation logits float N×K and labels int64 N alone.
+    def choose(self, answers: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """The value of each method, from validation faces' cross-fitted log-probabilities, float64 N×K, and labels,
+        int64 N, alone.
 
         α and window as a row's smoothing is chosen (`SequenceSmoothing`: lowest NLL); the voting window, whose answers
         are no probabilities, by accuracy, of equals the shortest.
         """
-        values = {name: one.choose(logits, labels, calibration)[0] for name, one in self.smoothing.items()}
+        # log-probabilities are logits whose softmax they are, at temperature 1
+        values = {name: one.choose(answers, labels, 1.0)[0] for name, one in self.smoothing.items()}
         sequences = make_sequences(self.script, labels)
-        shown = calibration.probabilities(logits)[sequences.faces]
+        shown = np.exp(answers)[sequences.faces]
         right = [
             (self.show((VOTE, s), shown, sequences.fps).argmax(2) == sequences.labels).mean()
             for s in self.by_method[VOTE]
@@ -195,13 +201,13 @@ class Temporal(Suite):
         }
 
     def _calibrations(
-        self, trial: Trial, model: Model, validation: tuple[np.ndarray, np.ndarray]
+        self, trial: Trial, model: Model, logits: np.ndarray, labels: np.ndarray
     ) -> Iterator[tuple[str, Calibration]]:
         """none first, then the others asked for, with the file's own; others only where validation logits are its."""
         own = model.calibration
         asked = ["none", *self.calibrations] if model.path == trial.run.weights else ["none"]
         for name in dict.fromkeys([*asked, own.method]):
-            yield name, own if name == own.method else _FITS[name](*validation)
+            yield name, own if name == own.method else _FITS[name](logits, labels)
 
     def _answers(self, trial: Trial, model: Model, calibration: Calibration, logits: np.ndarray) -> np.ndarray:
         return np.exp(trial.answers(replace(model, calibration=calibration), logits))
@@ -218,9 +224,9 @@ class Temporal(Suite):
         ]
 
 
-def _validation(run: LoadedRun) -> tuple[np.ndarray, np.ndarray]:
-    """The run's validation logits, float32 N×K, and labels, int64 N."""
+def _validation(run: LoadedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The run's validation logits, float32 N×K, labels, int64 N, and groups, N values, equal for equal pixels."""
     path = run.folder / VALIDATION
     if not path.exists():
         raise FerLabError(f"{path} does not exist: values are chosen on it; train the run again with rerun=always.")
-    return load_predictions(path, run.class_names)
+    return *load_predictions(path, run.class_names), load_groups(path)

@@ -8,6 +8,11 @@ import numpy as np
 import pytest
 
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation import temporal
+from fer_lab.evaluation.calibration import Calibration, fit_temperature
+from fer_lab.evaluation.calibration import no_calibration as fit_none
+from fer_lab.evaluation.decision import cross_fitted
+from fer_lab.evaluation.predict import load_predictions, save_predictions
 from fer_lab.evaluation.sequences import Script, Sequences, lags, make_sequences, score_sequences
 from fer_lab.evaluation.smoothing import Window, smooth_sequences
 from fer_lab.evaluation.suites import save_results
@@ -127,8 +132,6 @@ def by_light(faces: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def trial(make_trial, tmp_path):
     """The made-up split, and a run with validation logits; the first file is the run's own network."""
-    from fer_lab.evaluation.predict import save_predictions
-
     split = made_up_split(70)
     trial = make_trial(made_up_model("model.safetensors", by_light), made_up_model("model.onnx", by_light), split=split)
     validation = made_up_split(60)
@@ -193,6 +196,28 @@ def test_nothing_is_chosen_on_the_test_split(trial, monkeypatch) -> None:
     assert first == chosen(told(lambda faces: -3 * by_light(faces)), made_up_split(63))
 
 
+def test_each_validation_face_is_calibrated_without_having_been_fitted_on(trial, monkeypatch) -> None:
+    fitted, chosen_on = [], []
+    fit = temporal._FITS["vector"]
+    choose = Temporal.choose
+    monkeypatch.setitem(temporal._FITS, "vector", lambda *given: fitted.append(given) or fit(*given))
+    monkeypatch.setattr(Temporal, "choose", lambda *given: chosen_on.append(given[1]) or choose(*given))
+    make(calibrations=["vector"])(trial)
+    logits, labels = load_predictions(trial.run.folder / "validation_predictions.parquet", EMOTIONS)
+    assert [len(one[0]) for one in fitted].count(60) == 1  # of what is scored on test
+    expected = {
+        "none": fit_none(logits, labels).log_probabilities(logits),
+        "vector": cross_fitted(fit, logits, labels, made_up_split(60).groups)[0],
+        "temperature": cross_fitted(fit_temperature, logits, labels, made_up_split(60).groups)[0],
+    }
+    for answers, (name, wanted) in zip(chosen_on, expected.items(), strict=True):
+        np.testing.assert_array_equal(answers, wanted, name)
+    assert len(np.unique(made_up_split(60).groups)) < 60  # no pair of equal pixels is divided
+    in_sample = fit(logits, labels).log_probabilities(logits)
+    nll = [-answers[np.arange(60), labels].mean() for answers in (in_sample, chosen_on[1])]
+    assert nll[0] < nll[1]  # the flattery that is left out
+
+
 def test_drawn_people_are_filmed_found_and_cropped(trial) -> None:
     trial.run.cfg = compose("train")
     trial.run.channels, trial.run.crop_margin = "grey", 0.1
@@ -214,6 +239,9 @@ def test_what_is_refused(trial) -> None:
         make(alphas=[2])
     with pytest.raises(FerLabError, match=r"add suite.weights.angry="):
         make(weights={"sad": 1.0})(trial)
+    trial.run.calibration = Calibration("platt", {"temperature": 1.0})
+    with pytest.raises(FerLabError, match="calibration=platt is unknown to suite=temporal"):
+        make().check(trial.run, None, "temporal")
     (trial.run.folder / "validation_predictions.parquet").unlink()
     with pytest.raises(FerLabError, match="values are chosen on it"):
         make()(trial)

@@ -85,7 +85,7 @@ def test_robustness_does_not_open_the_test_split_for_a_file_that_changed(run: Pa
     assert not (run / "evaluation").exists()
 
 
-def test_what_can_be_refused_is_refused_before_the_test_split_opens(run: Path, tmp_path: Path) -> None:
+def test_what_can_be_refused_is_refused_before_the_test_split_opens(run: Path, tmp_path: Path, cache_dir: Path) -> None:
     before = openings(run)
     base, other = tmp_path / "base", tmp_path / "other"
     kept = base / "evaluation" / "robustness" / "model.safetensors.json"
@@ -102,6 +102,10 @@ def test_what_can_be_refused_is_refused_before_the_test_split_opens(run: Path, t
         (["suite=robustness", f"suite.baseline={base}"], "is of other data, of an earlier network"),
         (["suite=temporal"], "values are chosen on it"),
         (["data=synthetic", "data.samples=300", "data.fractions=[1,0,0]"], "synthetic has no test face"),
+        (
+            ["data=synthetic", "data._target_=tests.data.voting.SmilingSource", f"paths.cache={cache_dir}"],
+            r"and those of smiling \(happy\) share 1; at least two are needed",
+        ),
     ):
         with pytest.raises(FerLabError, match=sentence):
             evaluate(compose("evaluate", [f"run={run}", f"model={run}/model.safetensors", *asked]))

@@ -45,6 +45,21 @@ class SharedFaces:
         return chosen - np.log(np.exp(chosen).sum(axis=1, keepdims=True))
 
 
+def shared_classes(data: FaceData, class_names: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a model that another source has too, in the model's order; no face is read.
+
+    Raises:
+        FerLabError: there are fewer than two.
+    """
+    shared = tuple(name for name in class_names if name in data.class_names)
+    if len(shared) < 2:
+        raise FerLabError(
+            f"The model's classes ({', '.join(class_names)}) and those of {data.meta['name']} "
+            f"({', '.join(data.class_names)}) share {len(shared)}; at least two are needed for a score."
+        )
+    return shared
+
+
 def shared_faces(
     split: FaceSplit,
     data: FaceData,
@@ -65,13 +80,7 @@ def shared_faces(
     Raises:
         FerLabError: fewer than two classes are shared, or the split has no face of them that the model has not seen.
     """
-    shared = tuple(name for name in class_names if name in data.class_names)
-    name = data.meta["name"]
-    if len(shared) < 2:
-        raise FerLabError(
-            f"The model's classes ({', '.join(class_names)}) and those of {name} ({', '.join(data.class_names)}) share "
-            f"{len(shared)}; at least two are needed for a score."
-        )
+    shared, name = shared_classes(data, class_names), data.meta["name"]
     new_label = np.array([shared.index(known) if known in shared else -1 for known in data.class_names])
     kept = np.flatnonzero(new_label[split.labels] >= 0)
     if not len(kept):

@@ -7,6 +7,7 @@ it: files, calibration and thresholds are frozen before the test split opens (`f
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from omegaconf import DictConfig
 from rich import print as say
 
 from fer_lab.data.dataset import FaceData, FaceSplit, build_data
-from fer_lab.data.shared_classes import SharedFaces, shared_faces
+from fer_lab.data.shared_classes import SharedFaces, shared_classes, shared_faces
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import Calibration
@@ -222,6 +223,8 @@ def open_trial(run: LoadedRun, models: Sequence[Model], data: FaceData, suite: S
     """
     own = data.meta["hash"] == run.record["data_hash"]
     folder = suite.name if own else f"{suite.name}__{data.meta['name']}-{data.meta['hash'][:8]}"
+    if not own:
+        shared_classes(data, run.class_names)  # refuses what has too few, before an opening is counted
     suite.check(run, data, folder)
     if suite.split == "test":
         if not data.meta["faces"]["test"]:
@@ -234,8 +237,7 @@ def open_trial(run: LoadedRun, models: Sequence[Model], data: FaceData, suite: S
         write_json(run.folder / "record.json", run.record)
     else:
         split = data.split(suite.split)
-    channels = 1 if run.channels == "grey" else 3
-    faces = (run.class_names, run.native_size, channels, run.crop_margin)
+    faces = (run.class_names, run.native_size, 1 if run.channels == "grey" else 3, run.crop_margin)
     shared = None if own else shared_faces(split, data, *faces, _seen(run))
     return Trial(
         run=run,
@@ -250,12 +252,10 @@ def open_trial(run: LoadedRun, models: Sequence[Model], data: FaceData, suite: S
 
 def _seen(run: LoadedRun) -> np.ndarray | None:
     """Groups (uint64, equal for equal pixels) of the run's training and validation faces; None if these are gone."""
-    try:
+    with suppress(FerLabError):
         data = build_data(run.cfg)
         if data.meta["hash"] == run.record["data_hash"]:
             return np.concatenate([data.split(name).groups for name in ("train", "validation")])
-    except FerLabError:
-        pass
     return None
 
 

@@ -10,6 +10,16 @@ from fer_lab.data.sources import SyntheticSource
 
 
 @dataclass(kw_only=True)
+class SmilingSource(SyntheticSource):
+    """Knows one class."""
+
+    name, class_names = "smiling", ("happy",)
+
+    def read(self) -> Iterator[Face]:
+        return (replace(face, emotion="happy") for face in super().read())
+
+
+@dataclass(kw_only=True)
 class VotingSource(SyntheticSource):
     """Of every ten faces seven are for training, one for validation and two for testing; every other of the last of ten
     shows the pixels of the first. Seven of ten raters agree with the label, the others chose the class after it."""

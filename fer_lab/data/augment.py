@@ -3,11 +3,9 @@
 The only file that knows albumentations (2.0.8, the last MIT release).
 """
 
-import functools
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import albumentations as A
@@ -16,15 +14,11 @@ from hydra.utils import instantiate
 
 from fer_lab.data import classroom
 from fer_lab.errors import FerLabError
+from fer_lab.fingerprint import drawn_by
 
+#: What besides config and key decides a view.
+DRAWN_BY = drawn_by(__file__, str(classroom.__file__))
 _CONDITIONS = ("backlight", "low_light", "over_exposure", "turn", "motion_blur", "noise", "jpeg", "low_resolution")
-
-
-@functools.cache
-def drawn_by() -> str:
-    """What besides config and key decides a view: the drawing code and the library, as 16 hex digits."""
-    code = b"".join(Path(str(path)).read_bytes() for path in (__file__, classroom.__file__))
-    return hashlib.sha256(code + A.__version__.encode()).hexdigest()[:16]
 
 
 class Condition(A.ImageOnlyTransform):

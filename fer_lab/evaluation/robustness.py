@@ -22,7 +22,7 @@ from fer_lab.errors import FerLabError
 from fer_lab.evaluation.claims import judge
 from fer_lab.evaluation.corruption_error import corruption_error
 from fer_lab.evaluation.run import LoadedRun
-from fer_lab.evaluation.scenarios import SCENARIOS, SEVERITIES, corrupted, drawn_by
+from fer_lab.evaluation.scenarios import DRAWN_BY, SCENARIOS, SEVERITIES, corrupted
 from fer_lab.evaluation.suites import KEPT, Model, Suite, Trial
 from fer_lab.results.record import write_json
 from fer_lab.results.robustness_tables import write_robustness
@@ -74,7 +74,7 @@ class Robustness(Suite):
         found = {}
         for model in trial.models:
             result = summarise(trial, model, stores[model.name].read())
-            result |= {"drawn_by": drawn_by(), "seconds": seconds}
+            result |= {"drawn_by": DRAWN_BY, "seconds": seconds}
             result["mce"] = corruption_error(result, baseline, str(self.baseline)) if baseline else None
             found[model.name] = result
         return found
@@ -138,7 +138,7 @@ class LogitStore:
 
     def __init__(self, trial: Trial, model: Model) -> None:
         self.folder = trial.folder / "logits" / model.name
-        key = {"sha256": model.digest, "faces": trial.faces_hash(), "drawn_by": drawn_by(), "severities": SEVERITIES}
+        key = {"sha256": model.digest, "faces": trial.faces_hash(), "drawn_by": DRAWN_BY, "severities": SEVERITIES}
         kept = self.folder / "key.json"
         if not kept.exists() or kept.read_bytes() != (json.dumps(key, indent=1) + "\n").encode():
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -235,7 +235,7 @@ def read_baseline(folder: Path, name: str, data_hash: str) -> dict[str, Any]:
         result = json.loads(path.read_text())
     except ValueError as error:
         raise FerLabError(f"{path} is damaged ({error}); evaluate {folder} again.") from error
-    if (result["data"]["hash"], result["drawn_by"]) != (data_hash, drawn_by()) or is_stale(folder, result):
+    if (result["data"]["hash"], result["drawn_by"]) != (data_hash, DRAWN_BY) or is_stale(folder, result):
         raise FerLabError(
             f"{path} is of other data, of an earlier network, or of scenarios drawn by older code; evaluate {folder} "
             "again, with the same data."

@@ -7,15 +7,15 @@ asked about the same faces. The drawing is `fer_lab.data.classroom`, which `augm
 import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from fer_lab.data import classroom
-from fer_lab.results.record import syntax
+from fer_lab.fingerprint import drawn_by
 
+#: What besides scenario, severity and face decides a corrupted face.
+DRAWN_BY = drawn_by(__file__, str(classroom.__file__))
 Draw = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
 #: `amount` of severities 1 to 5.
@@ -58,10 +58,3 @@ def corrupted(faces: np.ndarray, ids: Sequence[str] | np.ndarray, scenario: str,
         generator.bit_generator.state = state
         place[...] = draw(face, amount, generator)
     return drawn
-
-
-@functools.cache
-def drawn_by() -> str:
-    """What besides scenario, severity and face decides a corrupted face: the code and the library, 16 hex digits."""
-    parts = [cv2.__version__, np.__version__, *(syntax(Path(path)) for path in (__file__, classroom.__file__))]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

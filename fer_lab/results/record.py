@@ -1,6 +1,5 @@
 """A run's folder and its record.json: its key, whether it is done or resumable, and what it measured."""
 
-import ast
 import functools
 import hashlib
 import importlib.metadata
@@ -24,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import fer_lab
 from fer_lab.errors import FerLabError
+from fer_lab.fingerprint import syntax
 from fer_lab.models.weights import weights_file
 from fer_lab.schema import config_hash, deciding_part, difference
 
@@ -240,15 +240,6 @@ def code_fingerprint() -> str:
         for path in files:
             digest.update(syntax(path).encode())
     return digest.hexdigest()[:16]
-
-
-def syntax(path: Path) -> str:
-    """A Python file's syntax tree without docstrings, as text."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
 
 
 def _now() -> str:

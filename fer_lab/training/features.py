@@ -24,7 +24,7 @@ from rich.progress import Progress
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from fer_lab.data.augment import Augmenter, drawn_by
+from fer_lab.data.augment import DRAWN_BY, Augmenter
 from fer_lab.data.datamodule import FaceDataModule, StageFeatures
 from fer_lab.data.dataset import FaceSplit, Views
 from fer_lab.errors import FerLabError
@@ -161,7 +161,7 @@ class FeatureStore:
         return [arrays[number] for number in range(len(views))]
 
     def _key(self, prefix: Prefix, view: _View, depends_on: dict[str, Any]) -> str:
-        drawn = [depends_on["augment"], view.number, drawn_by()] if view.augmenter else None
+        drawn = [depends_on["augment"], view.number, DRAWN_BY] if view.augmenter else None
         parts = [prefix.fingerprint, depends_on["data"], view.name, drawn, self.precision]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import albumentations as A
@@ -12,11 +13,12 @@ import pytest
 from hydra.utils import instantiate
 
 from fer_lab.data import augment, classroom
-from fer_lab.data.augment import Augmenter, Condition, Occluder, build_augmenter, drawn_by
+from fer_lab.data.augment import Augmenter, Condition, Occluder, build_augmenter
 from fer_lab.data.datamodule import FaceDataModule
 from fer_lab.data.dataset import FaceDataset, Views, build_data
 from fer_lab.data.synthetic import generate_faces
 from fer_lab.errors import FerLabError
+from fer_lab.fingerprint import drawn_by
 from fer_lab.models.network import build_network
 from fer_lab.schema import compose
 from fer_lab.training import features
@@ -183,10 +185,19 @@ def test_kept_features_are_of_the_views_that_training_shows_with_rarity_too(cach
 def test_the_drawing_code_is_part_of_what_kept_features_depend_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    before = drawn_by()
-    changed = tmp_path / "classroom.py"
-    changed.write_text(Path(str(classroom.__file__)).read_text() + "\n")
-    monkeypatch.setattr(classroom, "__file__", str(changed))
-    drawn_by.cache_clear()
-    assert drawn_by() != before
-    drawn_by.cache_clear()
+    code = Path(str(classroom.__file__)).read_text()
+    said, changed = tmp_path / "said.py", tmp_path / "changed.py"
+    said.write_text(f"{code}\n# a comment draws nothing\n")
+    changed.write_text(f"{code}\nSHADE = 1\n")
+    assert drawn_by(augment.__file__, str(said)) == augment.DRAWN_BY
+    newer = drawn_by(augment.__file__, str(changed))
+    assert newer != augment.DRAWN_BY
+    store, prefix = features.FeatureStore(tmp_path, "fp32", 1.0), SimpleNamespace(fingerprint="p")
+    drawn, plain = (SimpleNamespace(number=0, name="train", augmenter=one) for one in (object(), None))
+
+    def keys() -> list[str]:
+        return [store._key(prefix, view, {"data": "d", "augment": "a"}) for view in (drawn, plain)]  # type: ignore[arg-type]
+
+    before = keys()
+    monkeypatch.setattr(features, "DRAWN_BY", newer)
+    assert [one == other for one, other in zip(before, keys(), strict=True)] == [False, True]

@@ -11,7 +11,7 @@ from fer_lab.errors import FerLabError
 from fer_lab.evaluation import robustness
 from fer_lab.evaluation.corruption_error import against_row, corruption_error
 from fer_lab.evaluation.robustness import LogitStore, Robustness
-from fer_lab.evaluation.scenarios import SCENARIOS, SEVERITIES, corrupted, drawn_by
+from fer_lab.evaluation.scenarios import DRAWN_BY, SCENARIOS, SEVERITIES, corrupted
 from fer_lab.evaluation.suites import save_results
 from tests.evaluation.conftest import made_up_model, made_up_split
 
@@ -133,7 +133,7 @@ def test_kept_logits_of_another_file_or_other_code_do_not_count(make_trial, monk
     assert LogitStore(trial, trial.models[0]).has("clean", 0)
     assert not LogitStore(trial, made_up_model("m", by_light, "e" * 64)).has("clean", 0)
     LogitStore(trial, trial.models[0]).save("clean", 0, by_light(trial.split.images))
-    monkeypatch.setattr(robustness, "drawn_by", lambda: "newer")
+    monkeypatch.setattr(robustness, "DRAWN_BY", "newer")
     assert not LogitStore(trial, trial.models[0]).has("clean", 0)
 
 
@@ -188,7 +188,7 @@ def test_a_baseline_has_to_be_evaluated_in_the_same_way(make_trial, tmp_path):
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"drawn_by": "older"}))
     with pytest.raises(FerLabError, match="older code"):
         Robustness(["noise"], str(tmp_path / "base"), 1)(trial)
-    result = json.loads(kept.read_text()) | {"drawn_by": drawn_by()}
+    result = json.loads(kept.read_text()) | {"drawn_by": DRAWN_BY}
     kept.write_text(json.dumps(result | {"data": {**result["data"], "faces": "others"}}))
     with pytest.raises(FerLabError, match="asked about other faces"):
         Robustness(["noise"], str(tmp_path / "base"), 1)(trial)

@@ -6,9 +6,9 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from fer_lab.results.against import against_baseline, against_reference
 from fer_lab.results.charts import class_f1_figure, gain_figure, latency_figure, parameters_figure, row_colour
-from fer_lab.results.column_kinds import gain_text
-from fer_lab.results.columns import GAINS, SIZES
+from fer_lab.results.columns import SIZES
 from fer_lab.results.comparison import ENOUGH_SEEDS
 from fer_lab.results.deploy_section import size_plot
 from fer_lab.results.deployed import deployed, speed_points
@@ -16,8 +16,6 @@ from fer_lab.results.deviation import deviation
 from fer_lab.results.plots import save_png, to_svg
 from fer_lab.results.rows import Results, Row
 from fer_lab.results.spread import signed, spread
-from fer_lab.results.words import verdict
-from fer_lab.results.write_markdown import p_text
 
 #: Lines of the table of smoothed sequences: key, words, digits.
 _SEQUENCE = (
@@ -33,7 +31,8 @@ _PRINTED = (("accuracy", "Accuracy"), ("macro_f1", "Macro-F1"))
 def sections(results: Results, numbers: dict[str, int]) -> dict[str, Any]:
     """What the templates of these sections show; None or empty where a table has nothing to say of them."""
     return {
-        "against": _against(results),
+        "against": against_baseline(results),
+        "against_reference": against_reference(results),
         "gains": as_svg(_gain_figure(results, numbers), "Macro-F1 gained over the baseline, an interval a row"),
         "enough_seeds": ENOUGH_SEEDS,
         "published": [part for row in results.rows if (part := _published(results, row))],
@@ -56,28 +55,6 @@ def save_table_plots(results: Results, folder: Path) -> dict[str, Path]:
         "size": size_plot(results, numbers),
     }
     return {name: save_png(figure, folder / f"{name}.png") for name, figure in figures.items() if figure}
-
-
-def _against(results: Results) -> list[dict[str, Any]]:
-    """A line a row that shares a seed with the baseline."""
-    found = []
-    for row in results.rows:
-        comparison = results.comparisons.get(row.name)
-        if comparison is None or not comparison.differences:
-            continue
-        differences = [comparison.differences.get(gain.name) for gain in GAINS]
-        found.append(
-            {
-                "row": row,
-                "seeds": max(one.seeds for one in differences if one),
-                "gains": [gain_text(one) if one else "not run" for one in differences],
-                "verdict": verdict(comparison),
-                "significant": (one := comparison.differences.get("macro_f1")) is not None and one.significant,
-                "below": sum(test.p_holm < 0.05 for test in comparison.tests),
-                "tests": [(test.seed, test.gained, test.lost, p_text(test)) for test in comparison.tests],
-            }
-        )
-    return found
 
 
 def shown_split(row: Row) -> str:

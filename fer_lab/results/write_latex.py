@@ -1,8 +1,9 @@
-"""The table as LaTeX: scores in one booktabs tabular, choices, calibration and sizes in a second below it."""
+"""The table as LaTeX: a booktabs tabular of scores, one of choices, calibration and sizes, and one against a reference."""
 
+from fer_lab.results.against import against_reference
 from fer_lab.results.aggregate import Line, columns, lines
 from fer_lab.results.column_kinds import Changes, Choice, Gain, Metric, Pretraining, Printed
-from fer_lab.results.columns import SCORES
+from fer_lab.results.columns import GAINS, SCORES
 from fer_lab.results.deviation import deviation
 from fer_lab.results.rows import Results
 from fer_lab.results.words import caption, run_note
@@ -43,6 +44,7 @@ def latex(results: Results) -> str:
             *_tabular(results, first),
             r"\par\medskip",
             *_tabular(results, second),
+            *_against_reference(results),
             r"\end{table*}",
             "",
         ]
@@ -71,6 +73,25 @@ def _tabular(results: Results, shown: list[int]) -> list[str]:
         shown_cells = [_cell(cell, is_number or word) for (cell, is_number), word in zip(cells, words, strict=True)]
         text.append(_ampersands([_name(results, line), *shown_cells]))
     return [*text, r"\bottomrule", r"\end{tabular}"]
+
+
+def _against_reference(results: Results) -> list[str]:
+    """A third tabular, of a table that names a reference row."""
+    found = against_reference(results)
+    if not found:
+        return []
+    heading = ["Row", "Seeds", *(gain.title for gain in GAINS), "Macro-F1 is"]
+    cells = [[line.row.name, str(line.seeds), *line.gains, line.verdict] for line in found]
+    return [
+        rf"\par\medskip {latex_escape(f'Against {results.reference}, on test')}\par\smallskip",
+        r"\begin{tabular}{lrrrl}",
+        r"\toprule",
+        _ampersands([latex_escape(title) for title in heading]),
+        r"\midrule",
+        *(_ampersands([latex_escape(cell) for cell in line]) for line in cells),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
 
 
 def _name(results: Results, line: Line) -> str:

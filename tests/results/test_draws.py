@@ -10,8 +10,10 @@ import pytest
 from fer_lab.results.collect import collect
 from fer_lab.results.compare import compare
 from fer_lab.results.publish import publish, rebuild
+from fer_lab.results.report import write_report
 from fer_lab.results.verify import problems
 from fer_lab.results.write import results_csv
+from fer_lab.results.write_latex import latex
 from fer_lab.results.write_markdown import markdown
 
 from .conftest import expect
@@ -62,11 +64,19 @@ def test_a_reference_row_is_compared_with_like_the_baseline(twins, tmp_path):
         "| demo_a",
         "| demo_c",
     ]
-    assert "| demo_c | 0.000 [0.000, 0.000] | 0.000 [0.000, 0.000] | not significantly different |" in section
+    assert "| demo_c | 5 | 0.000 [0.000, 0.000] | 0.000 [0.000, 0.000] | not significantly different |" in section
     line = next(csv.DictReader(io.StringIO(results_csv(results))))
     gain = results.comparisons["demo_a"].from_reference["macro_f1"]
     assert float(line["test_macro_f1_gain_over_reference"]) == pytest.approx(gain.mean, abs=1e-6)
-    assert "Against demo_b" not in markdown(twins)
+    assert r"demo\_c & 5 & 0.000 [0.000, 0.000] & 0.000 [0.000, 0.000] & not significantly different \\" in latex(
+        results
+    )
+    page = write_report(results, tmp_path / "report.html").read_text()
+    table = page.partition('aria-label="Rows against demo_b"')[2].partition("</table>")[0]
+    assert table.count("</tr>") == 3
+    assert f"{gain.mean:.3f}".replace("-", "−") in table
+    assert r"Against demo\_b" not in latex(twins)
+    assert "Against demo_b" not in markdown(twins) + write_report(twins, tmp_path / "report.html").read_text()
     assert "reference" not in results_csv(twins)
 
     folder = publish(results, tmp_path / "experiments" / "demo", None, range(5), [])

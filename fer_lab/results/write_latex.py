@@ -1,4 +1,4 @@
-"""The table as LaTeX: a booktabs tabular of scores, one of choices, calibration and sizes, and one against a reference."""
+"""The table as LaTeX: booktabs tabulars of scores; of choices, calibration and sizes; and against a reference row."""
 
 from fer_lab.results.against import against_reference
 from fer_lab.results.aggregate import Line, columns, lines

@@ -54,15 +54,22 @@ def planned(config: DictConfig) -> list[DictConfig] | None:
     return [compose("train", job) for job in BasicSweeper.split_arguments(overrides, None)[0]]
 
 
-def is_busy(folder: Path, patience_s: float = 0.0) -> bool:
+def is_busy(folder: Path) -> bool:
     """Whether a process is working on a run's folder."""
-    if not (folder / ".lock").exists():
-        return False
+    return look(folder)[0]
+
+
+def look(folder: Path, patience_s: float = 0.0) -> tuple[bool, dict[str, Any] | None]:
+    """Whether a process is working on a run's folder, and the run's record. Where none is, the record was read under
+    the run's lock: nobody began or ended the run in between."""
+    record = read_record(folder)
+    if not (folder / ".lock").exists():  # it is made before a record is
+        return False, record
     try:
         with FileLock(folder / ".lock", timeout=patience_s):
-            return False
+            return False, read_record(folder)
     except Timeout:
-        return True
+        return True, record
 
 
 def state_of(cfg: DictConfig, code: str | None = None) -> State:
@@ -72,8 +79,8 @@ def state_of(cfg: DictConfig, code: str | None = None) -> State:
         cfg: of the run; code: fingerprint of the code now, where "older code" is to be said.
     """
     folder = Path(cfg.paths.run)
-    busy = is_busy(folder)  # first: a run that ends in between has then written its last word
-    record, epochs = read_record(folder), len(_history(folder))
+    busy, record = look(folder)
+    epochs = len(_history(folder))
     if busy:
         return State(BUSY, f"{epochs} of {cfg.trainer.max_epochs} epochs", epochs)
     if record is None:

@@ -33,11 +33,12 @@ from fer_lab.training.plan import (
     MISSING,
     STALE,
     is_busy,
+    look,
     planned,
     show_plan,
     state_of,
 )
-from fer_lab.training.turn import mark_killed
+from fer_lab.training.turn import LINGER_S, mark_killed
 
 #: Smallest values of keys that the libraries refuse late, and not in a sentence.
 _LEAST = {"trainer.max_epochs": 1, "trainer.batch_size": 1, "trainer.num_workers": 0, "input_size": 8, "seed": 0}
@@ -188,16 +189,14 @@ class Sweep:
         for folder in self._folders():
             if folder in self.finished:
                 continue
-            busy = is_busy(folder, 6.0 if crash else 0.0)  # a killed process's loaders hold the lock some seconds more
-            record = read_record(folder) or {}  # after the lock was tried: what is not busy now has written its last
+            busy, record = look(folder, LINGER_S if crash else 0.0)
             touched = _stamp(folder) != self._before.get(folder, ())
             if busy:
                 self._busy.add(folder)
-            elif record.get("status") == "running" and touched:
+            elif record and record["status"] == "running" and touched:
                 self.strikes[folder] += 1
                 if self.launcher != "JoblibLauncher" or self.strikes[folder] > 1:  # joblib ends all for one's sake
-                    print(f"fer-lab train: {folder}: {mark_killed(folder)}", file=sys.stderr)
-                    self.finished.add(folder)
+                    self._end(folder)
             elif (folder in self._launched and (not crash or touched)) or not self.jobs:
                 self.finished.add(folder)
             else:
@@ -213,6 +212,14 @@ class Sweep:
         if more:
             say(f"[bold]{self.name}[/bold]: launching the {len(unfinished) or 'other'} runs that are left")
         return more and self.launches <= 2 * len(self._folders()) + 2
+
+    def _end(self, folder: Path) -> None:
+        """Mark a killed run, unless another process has taken it up by now: that one is waited for."""
+        if sentence := mark_killed(folder):
+            print(f"fer-lab train: {folder}: {sentence}", file=sys.stderr)
+            self.finished.add(folder)
+        else:
+            self._busy.add(folder)
 
     def sum_up(self) -> int:
         """Print what became of the runs; returns the exit code, 1 unless all are completed."""

@@ -7,11 +7,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -21,6 +22,8 @@ from fer_lab.errors import FerLabError
 from fer_lab.results.record import read_record, write_json
 from fer_lab.training.plan import is_busy, show_plan
 
+#: Seconds that the loaders of a killed process may still hold its lock.
+LINGER_S = 6.0
 Inner = Callable[[DictConfig], dict[str, Any]]
 
 
@@ -87,7 +90,8 @@ def _alone(train: Inner, cfg: DictConfig) -> float:
     theirs.close()
     process.join()
     if (process.exitcode or 0) < 0:
-        raise FerLabError(f"{cfg.paths.run}: {mark_killed(Path(cfg.paths.run), -(process.exitcode or 0))}")
+        sentence = mark_killed(Path(cfg.paths.run), -(process.exitcode or 0))
+        raise FerLabError(f"{cfg.paths.run}: {sentence or 'its process was killed, and another has taken the run up.'}")
     kind, result = ours.recv() if ours.poll() else ("broken", math.nan)
     if kind == "refused":
         raise FerLabError(result)
@@ -105,18 +109,22 @@ def _run(train: Inner, cfg: DictConfig, answer: Connection) -> None:
 
 
 def mark_killed(folder: Path, number: int | None = None) -> str:
-    """Make the record of a run that was killed `failed`; returns its sentence.
+    """Make the record of a run that was killed `failed`.
 
     Args:
         folder: of the run; number: of the signal, where it is known.
+
+    Returns:
+        The record's sentence; empty where another process works on the run by now, or has ended it.
     """
     by = f" by {signal.Signals(number).name}" if number else ""
     sentence = (
         f"its process was killed{by}, by hand or for want of memory; "
         "the same command goes on from the last finished epoch."
     )
-    with FileLock(folder / ".lock"):
+    with suppress(Timeout), FileLock(folder / ".lock", timeout=LINGER_S):
         record = read_record(folder)
         if record and record["status"] == "running":
             write_json(folder / "record.json", record | {"status": "failed", "error": sentence})
-    return sentence
+        return "" if record and record["status"] == "completed" else sentence
+    return ""

@@ -3,14 +3,16 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 from filelock import FileLock
+from omegaconf import DictConfig
 
 from fer_lab.errors import FerLabError
 from fer_lab.results.record import Run, read_record, write_json
 from fer_lab.schema import config_hash
-from fer_lab.training import plan, rows
+from fer_lab.training import plan, rows, turn
 from fer_lab.training.features import FeatureStore
 from fer_lab.training.plan import DONE, state_of
 from fer_lab.training.rows import Sweep
@@ -18,7 +20,8 @@ from fer_lab.training.rows import Sweep
 
 @pytest.fixture
 def running(tiny: Callable, tmp_path: Path) -> tuple:
-    """A run's config and folder, whose record says `running`, and a stand-in for is_busy in which it ends."""
+    """A run's config and folder, whose record says `running`, and a stand-in for its lock: when that is free, the run
+    has ended."""
     cfg = tiny()
     cfg.paths.run = str(tmp_path / "row" / "seed0")
     folder = Path(cfg.paths.run)
@@ -26,30 +29,70 @@ def running(tiny: Callable, tmp_path: Path) -> tuple:
     record = Run(cfg, "d" * 16).record | {"status": "running", "config_hash": config_hash(cfg)}
     write_json(folder / "record.json", record)
 
-    def ends_just_now(asked: Path, patience_s: float = 0.0) -> bool:
-        if asked == folder:
-            write_json(folder / "record.json", record | {"status": "completed", "metrics": {}})
-        return False
+    (folder / ".lock").touch()
 
-    return cfg, folder, ends_just_now
+    class EndsJustNow(FileLock):
+        def __enter__(self) -> Self:
+            write_json(folder / "record.json", record | {"status": "completed", "metrics": {}})
+            return super().__enter__()
+
+    return cfg, folder, EndsJustNow
 
 
 def test_a_run_that_ends_while_it_is_looked_at_is_done(running, monkeypatch) -> None:
     cfg, _, ends_just_now = running
-    monkeypatch.setattr(plan, "is_busy", ends_just_now)
+    monkeypatch.setattr(plan, "FileLock", ends_just_now)
     assert state_of(cfg).status == DONE
 
 
 def test_a_run_that_ends_after_the_launch_is_not_called_killed(running, monkeypatch, capsys) -> None:
     cfg, folder, ends_just_now = running
-    monkeypatch.setattr(rows, "is_busy", ends_just_now)
-    sweep = Sweep.__new__(Sweep)
-    sweep.jobs, sweep.launcher, sweep.name, sweep.launches = [cfg], "BasicLauncher", "row", 1
-    sweep.finished, sweep.strikes, sweep._launched, sweep._before = set(), rows.Counter(), [folder], {folder: ()}
+    monkeypatch.setattr(plan, "FileLock", ends_just_now)
+    sweep = launched(cfg, folder)
     assert not sweep.again(None)
     assert "killed" not in capsys.readouterr().err
     assert read_record(folder)["status"] == "completed"
     assert sweep.finished == {folder}
+
+
+def test_a_killed_run_that_another_process_takes_up_is_waited_for(running, monkeypatch, capsys) -> None:
+    cfg, folder, _ = running
+    sweep = launched(cfg, folder)
+    monkeypatch.setattr(turn, "LINGER_S", 0.1)
+    other = FileLock(folder / ".lock")
+    seen = plan.look(folder)
+    assert seen == (False, read_record(folder))
+
+    def taken_up(*_: object) -> tuple:
+        other.acquire()  # just after it was looked at
+        return seen
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "look", taken_up)
+        assert sweep.again(None)
+    assert "killed" not in capsys.readouterr().err
+    assert read_record(folder)["status"] == "running"
+    assert (sweep.finished, sweep._busy) == (set(), {folder})
+    other.release()
+    sweep._before = {folder: ()}
+    assert not sweep.again(None)  # that one was killed, too
+    assert "its process was killed" in capsys.readouterr().err
+    assert read_record(folder)["status"] == "failed"
+
+
+def test_a_run_that_another_process_ended_is_not_called_killed(running) -> None:
+    _, folder, _ = running
+    write_json(folder / "record.json", read_record(folder) | {"status": "completed"})
+    assert turn.mark_killed(folder) == ""
+    assert read_record(folder)["status"] == "completed"
+
+
+def launched(cfg: DictConfig, folder: Path) -> Sweep:
+    """A sweep of one run after its first launch, during which something was written in its folder."""
+    sweep = Sweep.__new__(Sweep)
+    sweep.jobs, sweep.launcher, sweep.name, sweep.launches = [cfg], "BasicLauncher", "row", 1
+    sweep.finished, sweep.strikes, sweep._launched, sweep._before = set(), rows.Counter(), [folder], {folder: ()}
+    return sweep
 
 
 def test_entries_that_others_are_writing_count_against_the_limit(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from fer_lab.deploy.selection import each_row, find_run
 from fer_lab.errors import FerLabError
-from fer_lab.evaluation.corruption_error import against_row
 from fer_lab.evaluation.run import load_run
 from fer_lab.evaluation.suites import (
     Suite,
@@ -25,6 +24,7 @@ from fer_lab.evaluation.suites import (
     run_of_model,
     save_results,
 )
+from fer_lab.results.corruption_error import against_row
 from fer_lab.results.record import write_json
 from fer_lab.results.robustness_tables import write_across
 from fer_lab.results.suite_tables import terminal

@@ -33,13 +33,13 @@ import numpy as np
 import psutil
 
 from fer_lab.deploy.runtimes import Classifier
-from fer_lab.evaluation.smoothing import smoother_factory
 from fer_lab.faces.detect import build_detector
 from fer_lab.live.capture import Source, paced
 from fer_lab.live.keep import Keeper
 from fer_lab.live.labels import Descriptors, Labeller
 from fer_lab.live.lsi import Lsi
 from fer_lab.live.pipeline import Frame, Pipeline
+from fer_lab.live.smoothing import smoother_factory
 from fer_lab.live.stages import Stages
 from fer_lab.live.summary import Second, Summary
 from fer_lab.live.synthetic import classroom

@@ -20,10 +20,10 @@ from rich.progress import Progress
 from fer_lab.data.dataset import FaceData
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.claims import judge
-from fer_lab.evaluation.corruption_error import corruption_error
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.scenarios import DRAWN_BY, SCENARIOS, SEVERITIES, corrupted
 from fer_lab.evaluation.suites import KEPT, Model, Suite, Trial
+from fer_lab.results.corruption_error import corruption_error
 from fer_lab.results.record import write_json
 from fer_lab.results.robustness_tables import write_robustness
 from fer_lab.results.suite_files import is_stale

@@ -19,7 +19,7 @@ from sklearn.metrics import f1_score
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import Calibration, as_calibration
 from fer_lab.evaluation.metrics import ece, reliability
-from fer_lab.evaluation.smoothing import smooth_sequences, smoother_factory
+from fer_lab.live.smoothing import smooth_sequences, smoother_factory
 
 #: What the grid's value is called in records.
 _VALUE = {"ema": "alpha", "window": "window_s"}

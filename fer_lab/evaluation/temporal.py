@@ -25,7 +25,6 @@ from fer_lab.evaluation.parent import VALIDATION
 from fer_lab.evaluation.predict import load_groups, load_predictions, predict
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.sequences import Script, SequenceSmoothing, make_sequences
-from fer_lab.evaluation.smoothing import smooth_sequences, smoother_factory
 from fer_lab.evaluation.suites import Model, Suite, Trial
 from fer_lab.evaluation.temporal_scores import (
     count_segments,
@@ -37,6 +36,7 @@ from fer_lab.evaluation.temporal_scores import (
 )
 from fer_lab.evaluation.timelines import Timeline, drawn, surrogate
 from fer_lab.live.lsi import Lsi
+from fer_lab.live.smoothing import smooth_sequences, smoother_factory
 from fer_lab.results.temporal_tables import setting_rows, write_temporal
 
 _FITS: dict[str, Callable[[np.ndarray, np.ndarray], Calibration]] = {

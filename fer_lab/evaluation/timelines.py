@@ -5,20 +5,19 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.data.synthetic import ACTION_UNITS, render_video
-from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.sequences import Script, make_sequences
-from fer_lab.evaluation.smoothing import unsmoothed
 from fer_lab.faces.detect import build_detector
 from fer_lab.live.capture import open_source
 from fer_lab.live.pipeline import Frame, Pipeline
+from fer_lab.live.smoothing import unsmoothed
 
 SURROGATE, DRAWN = "surrogate", "drawn"
 _SIZE, _FACE, _MIN_FACE = (320, 240), 160, 60  # of drawn videos, in pixels
@@ -89,7 +88,7 @@ def _watch(path: Path, run: LoadedRun) -> tuple[np.ndarray, np.ndarray]:
     stand_in: Any = SimpleNamespace(
         metadata=cropped_as, class_names=("any",), probabilities=lambda crops: np.ones((len(crops), 1))
     )
-    pipeline = Pipeline(build_detector(None, _SIZE[0], _MIN_FACE), cast(Classifier, stand_in), lambda: unsmoothed)
+    pipeline = Pipeline(build_detector(None, _SIZE[0], _MIN_FACE), stand_in, lambda: unsmoothed)
     crops, places = [], []
     for seconds, image in open_source(str(path), 1, 1, 1).frames:
         moment = pipeline.classify(pipeline.locate(Frame(seconds, image, 0.0)))

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
-from fer_lab.evaluation.smoothing import smoother_factory
 from fer_lab.faces.detect import build_detector
 from fer_lab.live.capture import Source, open_source, paced
 from fer_lab.live.fetch import detector_path
@@ -27,6 +26,7 @@ from fer_lab.live.pipeline import Frame, Pipeline
 from fer_lab.live.privacy import check_privacy
 from fer_lab.live.screen import closing_table, line, progress_line
 from fer_lab.live.settings import check_settings
+from fer_lab.live.smoothing import smoother_factory
 from fer_lab.live.stages import Stages
 from fer_lab.live.summary import Summary
 from fer_lab.live.timing import Timings

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer_lab.deploy.runtimes import Classifier
-from fer_lab.evaluation.smoothing import Smoother
 from fer_lab.faces.align import crop_aligned
 from fer_lab.faces.detect import Detector
+from fer_lab.live.smoothing import Smoother
 from fer_lab.live.track import Tracker
 
 _NO_EYES = np.full((2, 2), np.nan)

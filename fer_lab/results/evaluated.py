@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fer_lab.evaluation.corruption_error import against_row
+from fer_lab.results.corruption_error import against_row
 from fer_lab.results.examples import data_uri, shown, validation_faces
 from fer_lab.results.explain_tiles import tile
 from fer_lab.results.mistakes import likeliest_mistakes

@@ -42,7 +42,7 @@ _PACKAGES = (
 #: What decides a trained network, and what is fitted and scored on its logits.
 _CODE = (
     "labels.py", "faces", "data", "models", "training", "evaluation/calibration.py", "evaluation/metrics.py",
-    "evaluation/decision.py", "evaluation/selective.py", "evaluation/sequences.py", "evaluation/smoothing.py",
+    "evaluation/decision.py", "evaluation/selective.py", "evaluation/sequences.py", "live/smoothing.py",
 )  # fmt: skip
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation import robustness
-from fer_lab.evaluation.corruption_error import against_row, corruption_error
 from fer_lab.evaluation.robustness import LogitStore, Robustness
 from fer_lab.evaluation.scenarios import DRAWN_BY, SCENARIOS, SEVERITIES, corrupted
 from fer_lab.evaluation.suites import save_results
+from fer_lab.results.corruption_error import against_row, corruption_error
 from tests.evaluation.conftest import made_up_model, made_up_split
 
 

@@ -19,7 +19,7 @@ from fer_lab.evaluation.sequences import (
     make_sequences,
     score_sequences,
 )
-from fer_lab.evaluation.smoothing import Ema, Window, smooth_sequences
+from fer_lab.live.smoothing import Ema, Window, smooth_sequences
 from fer_lab.schema import build, compose
 
 SCRIPT = Script(seed=0, sequences=5, seconds=30, fps=10, segment_s=[2, 8], hold_frames=3)

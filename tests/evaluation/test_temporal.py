@@ -14,13 +14,13 @@ from fer_lab.evaluation.calibration import no_calibration as fit_none
 from fer_lab.evaluation.decision import cross_fitted
 from fer_lab.evaluation.predict import load_predictions, save_predictions
 from fer_lab.evaluation.sequences import Script, Sequences, lags, make_sequences, score_sequences
-from fer_lab.evaluation.smoothing import Window, smooth_sequences
 from fer_lab.evaluation.suites import save_results
 from fer_lab.evaluation.temporal import Temporal
 from fer_lab.evaluation.temporal_scores import count_segments, difference, draw_segments, interval, measure, vote
 from fer_lab.evaluation.timelines import drawn
 from fer_lab.labels import EMOTIONS
 from fer_lab.live.lsi import Lsi
+from fer_lab.live.smoothing import Window, smooth_sequences
 from fer_lab.results.suite_files import read_results
 from fer_lab.schema import CONF_DIR, build, compose
 from tests.evaluation.conftest import made_up_model, made_up_split

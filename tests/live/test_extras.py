@@ -45,7 +45,7 @@ class Film(list):
 def filmed(monkeypatch, model: Path, script: list, least: int) -> tuple[np.ndarray, list[np.ndarray | None]]:
     """A picture of noise, and what the video shows of it in each frame; None in a frame of fewer than `least`."""
     from fer_lab.deploy.runtimes import Classifier
-    from fer_lab.evaluation.smoothing import unsmoothed
+    from fer_lab.live.smoothing import unsmoothed
 
     film = Film()
     monkeypatch.setattr(extras.cv2, "VideoWriter", film)

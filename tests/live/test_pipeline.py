@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fer_lab.deploy.runtimes import Classifier
-from fer_lab.evaluation.smoothing import smoother_factory
 from fer_lab.faces.detect import Detector
 from fer_lab.live.pipeline import Frame, Pipeline
+from fer_lab.live.smoothing import smoother_factory
 
 PLAIN = smoother_factory("none", 1, 25, 1)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fer_lab.errors import FerLabError
-from fer_lab.evaluation.smoothing import Ema, Window, smoother_factory
+from fer_lab.live.smoothing import Ema, Window, smoother_factory
 
 A, B = np.array([1.0, 0.0]), np.array([0.0, 1.0])
 

@@ -1,15 +1,29 @@
 """Shared by all tests: a tiny run that really trained, and the composed config of one."""
 
+import copy
+import gc
+import hashlib
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig
 
 os.environ["FER_LAB_HINTED"] = "1"
+
+gc.disable()  # until everything is imported: with torch and its company loaded, a full collection takes a second
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays to the end, so collections need not look at it."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    gc.enable()
+
 
 #: The tiny backbone on 300 synthetic faces: a second an epoch.
 TINY = (
@@ -34,8 +48,67 @@ def tiny(tmp_path: Path, cache_dir: Path) -> Callable[..., DictConfig]:
     return make
 
 
+@pytest.fixture(scope="session", autouse=True)
+def configs_read_once() -> Iterator[None]:
+    """Hydra reads and parses every file of conf/ again for every config that it composes, a third of the time."""
+    from hydra._internal.config_repository import ConfigRepository
+
+    load, kept = ConfigRepository.load_config, dict[tuple, Any]()
+
+    def once(self: ConfigRepository, config_path: str) -> Any:
+        key = (config_path, *(source.path for source in self.get_sources()))
+        if key not in kept:
+            kept[key] = load(self, config_path)
+        return copy.deepcopy(kept[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigRepository, "load_config", once)
+        yield
+
+
+def _fingerprint(network: Any, face_shape: tuple) -> str:
+    """Equal for networks of equal modules, settings, tensors and hooks."""
+    digest = hashlib.sha256(repr(face_shape).encode())
+    for name, module in network.named_modules():
+        settings = {
+            key: value for key, value in vars(module).items() if key not in ("_parameters", "_buffers", "_modules")
+        }
+        digest.update(repr((name, type(module), settings)).encode())
+        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+            digest.update(repr((key, None if tensor is None else (tensor.dtype, tensor.shape))).encode())
+            digest.update(b"" if tensor is None else tensor.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
+def traced_once() -> Iterator[None]:
+    """A network that was traced before gets a copy of its graph: torch.export takes seconds and forgets nothing."""
+    from fer_lab.deploy import ladder
+
+    trace, graphs = ladder.trace, dict[str, Any]()
+
+    def once(network: Any, face_shape: tuple) -> Any:
+        key = _fingerprint(network, face_shape)
+        if key not in graphs:
+            graphs[key] = trace(network, face_shape)
+        return copy.deepcopy(graphs[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ladder, "trace", once)
+        yield
+
+
+@pytest.fixture
+def own_cache(tiny: Callable[..., DictConfig], cache_dir: Path, tmp_path: Path) -> Path:
+    """A cache of the test's own with the drawn faces, which take a second, and without stages and features."""
+    from fer_lab.data.dataset import build_data
+
+    build_data(tiny())
+    return Path(shutil.copytree(cache_dir, tmp_path / "cache", ignore=shutil.ignore_patterns("features", "stages")))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(traced_once: None, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     """Folder of a completed tiny run, for whatever comes after training. Copy it before changing anything in it."""
     from fer_lab.schema import compose
     from fer_lab.train import train

@@ -5,6 +5,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,9 @@ def test_help_names_each_command_once_and_starts_without_hydra_or_torch():
 
 
 def test_a_command_s_own_help_is_that_of_python_m(tmp_path):
-    ours, modules = (
-        run(*start, "--help", cwd=tmp_path) for start in ([*FER_LAB, "tables"], [*FER_LAB[:2], "fer_lab.tables"])
-    )
+    starts = ([*FER_LAB, "tables"], [*FER_LAB[:2], "fer_lab.tables"])
+    with ThreadPoolExecutor() as pool:  # at once: each takes seconds to start
+        ours, modules = pool.map(lambda start: run(*start, "--help", cwd=tmp_path), starts)
     assert modules.returncode == 0, modules.stderr
     assert "seed: 0" in ours.stdout
     assert ours.stdout == modules.stdout

@@ -9,11 +9,16 @@ import pytest
 
 from fer_lab import benchmark as module
 from fer_lab.benchmark import bases, benchmark, is_base
+from fer_lab.deploy.latency import Measured
 from fer_lab.errors import FerLabError
 from fer_lab.schema import compose
 
 QUICK = ("benchmark.rounds=2", "benchmark.warmup=1", "benchmark.iterations=4", "benchmark.starts=1",
          "benchmark.threads=[1]", "benchmark.batches=[1,2]")  # fmt: skip
+
+
+#: What was really measured, once: every target is a process of its own.
+MEASURED: dict[str, dict[str, Measured]] = {}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +29,10 @@ def benchmarked(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
     content = json.loads(listing.read_text())
     content["files"]["gone"] = content["files"]["onnx_int8"] | {"file": "gone.onnx"}
     listing.write_text(json.dumps(content))
-    benchmark(compose("benchmark", [f"run={folder}", *QUICK]))
+    real = module.measure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "measure", lambda targets, plan: MEASURED.setdefault("here", real(targets, plan)))
+        benchmark(compose("benchmark", [f"run={folder}", *QUICK]))
     return folder
 
 
@@ -73,8 +81,12 @@ def test_what_was_measured_is_kept_until_it_changes(
     del content["files"]["gone"]
     listing.write_text(json.dumps(content))
     before, asked = written(run), []
-    real = module.measure
-    monkeypatch.setattr(module, "measure", lambda targets, plan: asked.append(list(targets)) or real(targets, plan))
+
+    def measure(targets: dict, plan: object) -> dict[str, Measured]:
+        asked.append(list(targets))
+        return {name: MEASURED["here"][name] for name in targets}
+
+    monkeypatch.setattr(module, "measure", measure)
 
     benchmark(compose("benchmark", [f"run={run}", *QUICK]))
     assert asked == []

@@ -8,7 +8,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -177,6 +180,18 @@ def _watched(model: Path, video: Path, folder: Path, *words: str) -> tuple[list[
     return [line for line in lines if " " not in line], {line for line in lines if " " in line}, rest
 
 
+SINK, STORE = "sink=kept", "live.store=kept/lessons.sqlite"
+
+
+@pytest.fixture(scope="module")
+def watched(model, video, tmp_path_factory) -> Callable[[str], tuple[Any, ...]]:
+    """`watched(SINK)`: the command's folder and what :func:`_watched` says of it; both commands start at once."""
+    folders = {word: tmp_path_factory.mktemp("watched") for word in (SINK, STORE)}
+    with ThreadPoolExecutor() as pool:
+        ends = {word: pool.submit(_watched, model, video, folder, word) for word, folder in folders.items()}
+    return lambda word: (folders[word], *ends[word].result())
+
+
 #: Hydra makes its run folder, which stays empty.
 def _hydra(folder: Path) -> set[str]:
     return {"os.mkdir outputs", f"os.mkdir {folder}/outputs"}
@@ -187,24 +202,24 @@ def _left(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_with_every_default_only_the_two_files_are_written_and_no_socket_is_opened(model, video, tmp_path):
-    files, others, rest = _watched(model, video, tmp_path, "sink=kept")
-    assert files == ["kept/privacy.json", "kept/summary.csv"] == _left(tmp_path)
-    assert others <= {"os.mkdir kept", *_hydra(tmp_path)}
+def test_with_every_default_only_the_two_files_are_written_and_no_socket_is_opened(watched):
+    folder, files, others, rest = watched(SINK)
+    assert files == ["kept/privacy.json", "kept/summary.csv"] == _left(folder)
+    assert others <= {"os.mkdir kept", *_hydra(folder)}
     assert rest == " []\nHEAVY []\n"
-    assert [list(row) for row in rows(tmp_path / "kept")] == [COLUMNS] * 2
+    assert [list(row) for row in rows(folder / "kept")] == [COLUMNS] * 2
 
 
-def test_with_a_store_only_its_file_is_written_and_only_group_values_are_in_it(model, video, tmp_path):
+def test_with_a_store_only_its_file_is_written_and_only_group_values_are_in_it(watched, video):
     pytest.importorskip("sqlalchemy", reason="the live extra is not installed")
-    files, others, rest = _watched(model, video, tmp_path, "live.store=kept/lessons.sqlite")
+    folder, files, others, rest = watched(STORE)
     assert files == ["kept/lessons.sqlite"]
-    assert others <= {"os.mkdir kept", f"sqlite3.connect {tmp_path}/kept/lessons.sqlite", *_hydra(tmp_path)}
+    assert others <= {"os.mkdir kept", f"sqlite3.connect {folder}/kept/lessons.sqlite", *_hydra(folder)}
     assert rest == " []\nHEAVY []\n"
     # the log and its index belong to SQLite, which removes them when the last one closes the store
     own = [f"kept/lessons.sqlite{end}" for end in ("", "-wal", "-shm")]
-    assert set(own[:1]) <= set(_left(tmp_path)) <= set(own)
-    with sqlite3.connect(tmp_path / "kept" / "lessons.sqlite") as plain:
+    assert set(own[:1]) <= set(_left(folder)) <= set(own)
+    with sqlite3.connect(folder / "kept" / "lessons.sqlite") as plain:
         counts = {
             table: plain.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             for (table,) in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()

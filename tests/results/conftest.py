@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 
 from fer_lab.labels import EMOTIONS
 from fer_lab.results.collect import collect
@@ -201,6 +202,19 @@ def make_run(
 def expect(row: str, seed: int) -> Expected:
     """What the made-up rows compose to: the hash `make_record` writes, and a loss that differs between rows."""
     return Expected(f"{row}-{seed}", {"backbone": "tiny", "loss": row.removeprefix("demo_"), "experiment": row})
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not drawn, most of what a report takes: for tests of what stands around them."""
+
+    def savefig(self: Figure, file: Any, **_: Any) -> None:
+        if isinstance(file, Path):
+            file.write_bytes(b"")
+        else:
+            file.write('<svg viewBox="0 0 72 72"></svg>')
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ def test_sections_of_what_was_asked(table, tmp_path):
     assert "not run" in page  # faces were not backlit
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("name", "wanted", "tiles"), [("synthetic", None, 1), ("folder", None, 0), ("folder", True, 1)]
 )
@@ -104,6 +105,7 @@ def test_faces_of_people_only_on_request(table, tmp_path, name, wanted, tiles):
     assert page.count('alt="fear, taken for sad"') == tiles
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_results_of_an_earlier_run_of_the_folder_are_left_out(table, tmp_path):
     results = table()
     for path in (tmp_path / "demo_a" / "seed0" / "evaluation").glob("*/*.json"):

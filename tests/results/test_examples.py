@@ -11,6 +11,8 @@ from fer_lab.results.examples import MOST, confused_faces
 from fer_lab.results.report import write_report, write_reports
 from fer_lab.schema import compose
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def decoded(tmp_path, run_factory, gather):

@@ -62,6 +62,7 @@ def test_nothing_is_fetched(demo, tmp_path, page):
     assert not shown.open  # every tag is closed
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_section_and_run_is_there(demo, page):
     shown = page(demo)
     sections = [
@@ -86,6 +87,7 @@ def test_every_section_and_run_is_there(demo, page):
     assert "generated, public domain" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_cells_link_to_their_runs(demo, page):
     links = [attrs for tag, attrs in page(demo).tags if tag == "a" and "title" in attrs]
     key = demo.rows[1].completed[0].key
@@ -93,6 +95,7 @@ def test_cells_link_to_their_runs(demo, page):
     assert {link["href"] for link in links} == {"#demo_a/seed0", "#demo_b/seed0", "#demo_c/seed0"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_gains_are_explained_and_shown(run_factory, gather, page):
     for seed in range(5):
         run_factory("demo_a", seed, recall=0.5, predictions=True)
@@ -117,6 +120,7 @@ def test_gains_are_explained_and_shown(run_factory, gather, page):
     assert "pretraining none instead of imagenet" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_derived_row_has_no_epochs_and_its_smoothing_is_shown(run_factory, gather, page, tmp_path):
     parent = run_factory("demo_a", 0)
     record = run_factory("demo_b", 0, parent="demo_a", parent_key=parent["key"], epochs=0, timings_s={"derive": 1.0})
@@ -132,6 +136,7 @@ def test_a_derived_row_has_no_epochs_and_its_smoothing_is_shown(run_factory, gat
         assert part in text, part
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_scores_of_probabilities_stand_under_the_reliability_diagram(run_factory, gather, page, tmp_path):
     record = run_factory("demo_a", 0)
     record["metrics"]["test"] |= {"brier": 0.4321, "mce": 0.25, "votes": {"n": 9, "kl": 0.125, "ece": None}}
@@ -141,6 +146,7 @@ def test_scores_of_probabilities_stand_under_the_reliability_diagram(run_factory
     assert f"After calibration: {said}" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_cards_of_many_rows_are_folded(run_factory, gather, page):
     rows = [f"demo_{letter}" for letter in "abcdefgh"]
     for row in rows:
@@ -155,6 +161,7 @@ def test_same_records_same_bytes(demo, tmp_path):
     assert write_report(demo, tmp_path / "2.html").read_bytes() == first
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_exported_and_nothing_run_is_said(run_factory, gather, page):
     run_factory("demo_a", 0)
     text = "".join(page(gather(["demo_a"], [0])).text)

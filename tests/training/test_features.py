@@ -42,8 +42,11 @@ def noisy(network: Network) -> Network:
     return network
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("head", ["linear", "mlp256"])
+@pytest.mark.parametrize(
+    ("backbone", "head"),
+    [(backbone, "mlp256") for backbone in BACKBONES]
+    + [pytest.param(name, "linear", marks=[pytest.mark.slow] if name != "tiny" else []) for name in BACKBONES],
+)
 def test_the_steps_are_the_network_and_folding_changes_nothing(backbone: str, head: str) -> None:
     network = noisy(
         build_network(compose("train", [f"backbone={backbone}", f"head={head}", "input_size=32"]), 7)
@@ -72,8 +75,15 @@ def test_the_prefix_ends_before_what_learns_or_draws(tiny: Callable) -> None:
     assert frozen_steps(network) == 1  # preprocessing alone
 
 
-@pytest.mark.parametrize("schedule", [("schedule=head_only",), TOP], ids=["head_only", "two_stage"])
-@pytest.mark.parametrize("augment", ["none", "targeted"])
+@pytest.mark.parametrize(
+    ("augment", "schedule"),
+    [
+        pytest.param("targeted", TOP, id="targeted-two_stage"),  # whose first stage is head_only's
+        pytest.param("none", ("schedule=head_only",), id="none-head_only"),
+        pytest.param("targeted", ("schedule=head_only",), id="targeted-head_only", marks=pytest.mark.slow),
+        pytest.param("none", TOP, id="none-two_stage", marks=pytest.mark.slow),
+    ],
+)
 def test_cached_and_uncached_training_give_the_same_weights(schedule: tuple, augment: str, tiny: Callable) -> None:
     common = (*schedule, f"augment={augment}", "schedule.cache_views=2", "trainer.max_epochs=4", "head.dropout=0.2")
     weights = {}
@@ -89,8 +99,8 @@ def test_cached_and_uncached_training_give_the_same_weights(schedule: tuple, aug
 
 
 @pytest.fixture
-def staged(tiny: Callable, tmp_path: Path) -> tuple[DictConfig, Network, FaceDataModule]:
-    cfg = tiny("augment=moderate", f"paths.cache={tmp_path / 'cache'}")
+def staged(tiny: Callable, own_cache: Path) -> tuple[DictConfig, Network, FaceDataModule]:
+    cfg = tiny("augment=moderate", f"paths.cache={own_cache}")
     torch.manual_seed(0)
     network = noisy(build_network(cfg, 7))
     freeze(network, HEAD)

@@ -32,9 +32,11 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_rows_share_the_stage_they_have_in_common(tiny: Callable, tmp_path: Path, trained: list[str]) -> None:
+def test_rows_share_the_stage_they_have_in_common(
+    tiny: Callable, own_cache: Path, tmp_path: Path, trained: list[str]
+) -> None:
     short = "trainer.limit_batches=2"
-    shared = ("cache.stages=true", f"paths.cache={tmp_path / 'cache'}", short)
+    shared = ("cache.stages=true", f"paths.cache={own_cache}", short)
     train(tiny("name=head", "schedule=head_only", "trainer.max_epochs=2", *shared))
     both = train(tiny("name=both", *TWO, "trainer.max_epochs=4", *shared))
     train(tiny("name=other_loss", *TWO, "trainer.max_epochs=4", "loss=focal", *shared))
@@ -55,20 +57,15 @@ def test_rows_share_the_stage_they_have_in_common(tiny: Callable, tmp_path: Path
     assert alone["metrics"] == both["metrics"]
 
 
-def test_rerun_trains_again(tiny: Callable, tmp_path: Path, trained: list[str]) -> None:
-    shared = (
-        "cache.stages=true",
-        f"paths.cache={tmp_path / 'cache'}",
-        "trainer.max_epochs=1",
-        "trainer.limit_batches=2",
-    )
+def test_rerun_trains_again(tiny: Callable, own_cache: Path, trained: list[str]) -> None:
+    shared = ("cache.stages=true", f"paths.cache={own_cache}", "trainer.max_epochs=1", "trainer.limit_batches=2")
     train(tiny("name=first", *shared))
     train(tiny("name=first", "rerun=always", *shared))
     assert trained == ["first:full", "first:full"]
 
 
 def test_a_stage_that_older_code_began_is_kept_from_other_rows(
-    tiny: Callable, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+    tiny: Callable, own_cache: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         pass
@@ -76,7 +73,7 @@ def test_a_stage_that_older_code_began_is_kept_from_other_rows(
     def die(path: Path, rows: list[dict]) -> None:
         raise Killed
 
-    shared = ("cache.stages=true", f"paths.cache={tmp_path / 'cache'}", "trainer.limit_batches=2")
+    shared = ("cache.stages=true", f"paths.cache={own_cache}", "trainer.limit_batches=2")
     with monkeypatch.context() as patch:
         patch.setattr(callbacks, "write_history", die)
         patch.setattr(stages, "code_fingerprint", lambda: "older")

@@ -37,6 +37,12 @@ def sweep(tmp_path: Path, cache_dir: Path) -> list[str]:
 
 
 @pytest.fixture
+def short_sweep(sweep: list[str]) -> list[str]:
+    """The same with one epoch, where runs have to end and not to learn."""
+    return [*sweep, "trainer.max_epochs=1"]
+
+
+@pytest.fixture
 def long_sweep(sweep: list[str]) -> list[str]:
     """The same with epochs long enough to be killed, or to meet, in."""
     return [word for word in sweep if word != "trainer.limit_batches=2"]
@@ -129,21 +135,21 @@ def test_time_left_by_hand(sweep: list[str], tmp_path: Path) -> None:
 
 
 def test_a_sweep_skips_what_is_done_retries_what_failed_and_refuses_what_is_stale(
-    run: Callable, sweep: list[str], tmp_path: Path
+    run: Callable, short_sweep: list[str], tmp_path: Path
 ) -> None:
     bad = ["optimizer=sgd", "optimizer.lr=1e30", "trainer.gradient_clip_val=null"]
-    code, printed = run(*sweep, *bad, "experiment=demo_focal")
+    code, printed = run(*short_sweep, *bad, "experiment=demo_focal")
     assert code == 1
     assert "1 failed" in printed
     assert "no longer finite" in printed
-    code, printed = run(*sweep)
+    code, printed = run(*short_sweep)
     assert (code, "2 completed" in printed) == (0, True)
     assert printed.count("validation accuracy 0.") == 2
     stamps = {row: (tmp_path / row / "seed0" / "model.safetensors").stat().st_mtime_ns for row in ROWS}
-    code, printed = run(*sweep)
+    code, printed = run(*short_sweep)
     assert code == 0
     assert printed.count("done already") == 2
-    code, printed = run(*sweep, "seed=0,1", "optimizer.weight_decay=0.1", "experiment=demo_focal")
+    code, printed = run(*short_sweep, "seed=0,1", "optimizer.weight_decay=0.1", "experiment=demo_focal")
     assert code == 1
     assert "optimizer.weight_decay: 0.05 -> 0.1" in printed
     assert "1 stale, 1 completed" in printed  # the other seed was trained all the same
@@ -151,7 +157,7 @@ def test_a_sweep_skips_what_is_done_retries_what_failed_and_refuses_what_is_stal
 
 
 def test_a_row_at_work_elsewhere_is_left_for_last_and_waited_for(
-    run: Callable, sweep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable, short_sweep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / ROWS[0] / "seed0"
     folder.mkdir(parents=True)
@@ -167,7 +173,7 @@ def test_a_row_at_work_elsewhere_is_left_for_last_and_waited_for(
         return more
 
     monkeypatch.setattr(Sweep, "again", release_after_the_first_launch)
-    code, printed = run(*sweep)
+    code, printed = run(*short_sweep)
     assert seen == [[False, True], [True, True]]  # the other row first, then the one that was busy
     assert f"running elsewhere {folder}" in printed.replace("\n", "")
     assert code == 0
@@ -175,9 +181,9 @@ def test_a_row_at_work_elsewhere_is_left_for_last_and_waited_for(
 
 
 def test_a_failure_elsewhere_is_not_tried_again(
-    run: Callable, sweep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable, short_sweep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write(tmp_path, sweep, ROWS[0], 0, status="running")
+    folder = write(tmp_path, short_sweep, ROWS[0], 0, status="running")
     held = FileLock(folder / ".lock")
     held.acquire()
     again = Sweep.again
@@ -185,12 +191,12 @@ def test_a_failure_elsewhere_is_not_tried_again(
     def fail_it(self: Sweep, crash: Exception | None) -> bool:
         more = again(self, crash)
         if held.is_locked:
-            write(tmp_path, sweep, ROWS[0], 0, status="failed", error="Out of luck.")
+            write(tmp_path, short_sweep, ROWS[0], 0, status="failed", error="Out of luck.")
             held.release()
         return more
 
     monkeypatch.setattr(Sweep, "again", fail_it)
-    code, printed = run(*sweep)
+    code, printed = run(*short_sweep)
     assert code == 1
     assert "failed: Out of luck." in printed
     assert read_record(folder)["error"] == "Out of luck."
@@ -207,7 +213,12 @@ class Worker(Exception):
 
 @pytest.mark.parametrize(("launcher", "first_row"), [("basic", FAILED), ("joblib", DONE)])
 def test_after_a_launcher_s_death_the_rows_that_are_left_are_launched_again(
-    launcher: str, first_row: str, run: Callable, sweep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launcher: str,
+    first_row: str,
+    run: Callable,
+    short_sweep: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Joblib takes all workers down for one's sake, so a row gets a second launch there; elsewhere it was the one."""
     launch, launches = basic_launcher().launch, []
@@ -215,7 +226,7 @@ def test_after_a_launcher_s_death_the_rows_that_are_left_are_launched_again(
     def die_once(self: Launcher, job_overrides: list, initial_job_idx: int) -> list:
         launches.append([word for word in job_overrides[0] if word.startswith("skip=")])
         if len(launches) == 1:
-            write(tmp_path, sweep, ROWS[0], 0, epochs=0, status="running")
+            write(tmp_path, short_sweep, ROWS[0], 0, epochs=0, status="running")
             (tmp_path / ROWS[0] / "seed0" / "history.csv").unlink()
             (tmp_path / ROWS[0] / "seed0" / ".lock").touch()
             raise Worker("a worker was killed")
@@ -230,7 +241,7 @@ def test_after_a_launcher_s_death_the_rows_that_are_left_are_launched_again(
 
     monkeypatch.setattr(Sweep, "__init__", pretend)
     monkeypatch.setattr("fer_lab.results.record.Run._refusal", lambda self, old: "other data")
-    code, printed = run(*sweep, "rerun=always") if launcher == "joblib" else run(*sweep)
+    code, printed = run(*short_sweep, "rerun=always") if launcher == "joblib" else run(*short_sweep)
     assert "Worker: a worker was killed" in printed
     record = read_record(tmp_path / ROWS[0] / "seed0")
     assert record["status"] == {FAILED: "failed", DONE: "completed"}[first_row]

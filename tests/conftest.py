@@ -76,13 +76,13 @@ def _fingerprint(network: Any, face_shape: tuple) -> str:
         digest.update(repr((name, type(module), settings)).encode())
         for key, tensor in (*module._parameters.items(), *module._buffers.items()):
             digest.update(repr((key, None if tensor is None else (tensor.dtype, tensor.shape))).encode())
-            digest.update(b"" if tensor is None else tensor.detach().contiguous().numpy().tobytes())
+            digest.update(b"" if tensor is None else tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
 @pytest.fixture(scope="session")
 def traced_once() -> Iterator[None]:
-    """A network that was traced before gets a copy of its graph: torch.export takes seconds and forgets nothing."""
+    """A network that was traced before gets a copy of its graph: torch.export takes seconds for each."""
     from fer_lab.deploy import ladder
 
     trace, graphs = ladder.trace, dict[str, Any]()

@@ -178,7 +178,7 @@ def test_a_test_folder_whose_names_lost_the_official_split(faces, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A parquet of 700 different faces, 350 of them twice, one copy in another split and half of the copies mislabelled."""
+    """A parquet of 700 different faces, 350 of them twice, one copy in another split and half of copies mislabelled."""
     rng = np.random.default_rng(1)
     faces = [(i % 7, rng.integers(0, 256, (48, 48), dtype=np.uint8), USAGES[i // 7 % 3]) for i in range(700)]
     again = [((k + i % 2) % 7, image, USAGES[(i // 7 + 1) % 3]) for i, (k, image, _) in enumerate(faces[:350])]

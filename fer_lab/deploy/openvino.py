@@ -15,6 +15,7 @@ from fer_lab.deploy.extras import optional
 from fer_lab.deploy.metadata import KEY, ModelMetadata
 from fer_lab.deploy.runtimes import BATCH, Classifier
 from fer_lab.deploy.safe import seal
+from fer_lab.deploy.signal_stack import signal_stack_kept
 from fer_lab.errors import FerLabError
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class OpenVinoClassifier(Classifier):
             if size:
                 model = model.clone()
                 model.reshape({INPUT: openvino.PartialShape([size, *self.metadata.face_shape])})
-            self.requests[size] = openvino.Core().compile_model(model, "CPU", self.settings).create_infer_request()
+            with signal_stack_kept():
+                self.requests[size] = openvino.Core().compile_model(model, "CPU", self.settings).create_infer_request()
         return self.requests[size]
 
     def run(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -54,7 +54,7 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     expected = TorchClassifier(run.network, metadata, torch.get_num_threads()).probabilities(faces)
     quantizer = build(cfg.quantization)
     distillation, pruning = build(cfg.export.distill), build(cfg.export.prune)
-    workshop = Workshop(run, data.split("train"), quantizer, distillation, cfg.seed, pruning)
+    workshop = Workshop(run, data.split("train"), quantizer, distillation, cfg.seed, pruning, cfg.export.refit_faces)
 
     # A folder of its own until everything is proven: what lies in export/ is always a whole, checked set.
     folder, part = run.folder / "export", run.folder / "export.part"

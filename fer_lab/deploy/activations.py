@@ -3,7 +3,7 @@
 SiLU and hard-swish multiply a tensor by a function of itself: on integers two more passes over it, with rounding in
 between; ReLU6 is part of the convolution before it and costs nothing. A squeeze-excite gate costs a pooling and a
 multiplication of the whole tensor; at its mean over the training faces it is a constant, which goes into the weights of
-the convolution behind it. Both change the function, so `fer_lab.deploy.distill` follows.
+the convolution behind it. Both change the function, so `fer_lab.deploy.reconstruct` follows.
 """
 
 import copy
@@ -56,16 +56,21 @@ def squeeze_excites(network: nn.Module) -> list[tuple[nn.Module, nn.Conv2d]]:
 
 
 @torch.no_grad()
-def mean_gates(network: Network, faces: np.ndarray) -> list[Tensor]:
-    """Mean gate of each squeeze-excite over `faces` (uint8 N×H×W×C): float32, one value a channel."""
+def mean_gates(network: Network, faces: np.ndarray) -> tuple[list[Tensor], list[float]]:
+    """What each squeeze-excite does to `faces` (uint8 N×H×W×C).
+
+    Returns:
+        The mean gate, float32 with one value a channel; and how far its gates are from that mean: root of the squares
+        that a frozen gate would be wrong by, over those of what the gates let pass.
+    """
     blocks = squeeze_excites(network)
-    sums = [torch.zeros(1)] * len(blocks)
+    seen: list[list[tuple[Tensor, Tensor]]] = [[] for _ in blocks]
 
     def gate(number: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             shown, passed = inputs[0].double().abs().mean((2, 3)), output.double().abs().mean((2, 3))
             gates = torch.where(shown > 1e-12, passed / shown.clamp_min(1e-12), torch.zeros_like(shown))
-            sums[number] = sums[number] + gates.sum(0)
+            seen[number].append((gates, shown))
 
         return hook
 
@@ -76,14 +81,27 @@ def mean_gates(network: Network, faces: np.ndarray) -> list[Tensor]:
     finally:
         for handle in hooks:
             handle.remove()
-    return [(total / len(faces)).float() for total in sums]
+    means, errors = [], []
+    for each in seen:
+        gates, shown = (torch.cat(parts) for parts in zip(*each, strict=True))
+        mean = gates.mean(0)
+        wrong, passed = ((gates - mean) * shown).square().sum(), (gates * shown).square().sum()
+        means.append(mean.float())
+        errors.append(float((wrong / passed.clamp_min(1e-12)).sqrt()))
+    return means, errors
 
 
-def freeze_gates(network: Network, faces: np.ndarray) -> Network:
-    """A copy without squeeze-excites: each gate's mean over `faces` is multiplied into the convolution behind it."""
+def freeze_gates(network: Network, faces: np.ndarray, share: float = 1.0) -> Network:
+    """A copy without squeeze-excites: each gate's mean over `faces` is multiplied into the convolution behind it.
+
+    share: of the gates; those go first that differ least from face to face.
+    """
     changed = copy.deepcopy(network).eval()
-    means = mean_gates(changed, faces)
-    for (block, behind), mean in zip(squeeze_excites(changed), means, strict=True):
-        behind.weight = nn.Parameter(behind.weight.detach() * mean.view(1, -1, 1, 1))
+    means, errors = mean_gates(changed, faces)
+    chosen = np.argsort(errors)[: round(share * len(errors))]
+    blocks = squeeze_excites(changed)
+    for place in chosen:
+        block, behind = blocks[place]
+        behind.weight = nn.Parameter(behind.weight.detach() * means[place].view(1, -1, 1, 1))
         block.se = nn.Identity()
     return changed

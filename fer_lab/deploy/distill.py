@@ -39,10 +39,10 @@ class Distillation:
     epochs: int = 4
     faces: int = 8192
     batch: int = 32
-    lr: float = 1e-3
+    lr: float = 2e-4
     temperature: float = 2.0
     tmacs: float = 0.5
-    small: int | None = 96
+    small: int | None = None
     last: float = 0.3
     statistics_faces: int = 512
 
@@ -64,12 +64,13 @@ class Distillation:
         return [(size, count) for size, count in zip((self.small, input_size), counts, strict=True) if count]
 
     def __call__(
-        self, student: Network, teacher: Network, images: np.ndarray, macs: int, seed: int
+        self, student: Network, teacher: Network, images: np.ndarray, macs: int, seed: int, measure: bool = True
     ) -> tuple[Network, dict[str, Any]]:
         """Train a copy of `student`.
 
         Args:
             student, teacher: uint8 faces to logits float32 N×K. images: training faces, uint8 N×H×W×C. macs: of one.
+            measure: BatchNorm's statistics anew before each phase; without, they stay, unless a phase has other sizes.
 
         Returns:
             The trained copy in eval mode; what was done: the settings, steps, faces seen, and the first and last loss.
@@ -90,7 +91,8 @@ class Distillation:
                 task = progress.add_task("distilling", total=steps)
                 for size, count in phases:
                     _resizer(network).input_size = _resizer(teacher).input_size = size
-                    remeasure(network, known)
+                    if measure or len(phases) > 1:
+                        remeasure(network, known)
                     for start in itertools.islice(starts, count):
                         faces = _views(images[np.sort(order[start : start + self.batch])], generator)
                         losses.append(self._step(network, teacher, faces, optimizer))
@@ -146,6 +148,17 @@ def remeasure(network: Network, images: np.ndarray) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
+
+
+@torch.inference_mode()
+def divergence(student: Network, teacher: Network, images: np.ndarray) -> float:
+    """Mean KL divergence in nats of the student's from the teacher's probabilities on faces, uint8 N×H×W×C."""
+    total = 0.0
+    for start in range(0, len(images), STATISTICS_BATCH):
+        faces = torch.from_numpy(np.array(images[start : start + STATISTICS_BATCH]))
+        given, wanted = (F.log_softmax(network(faces), dim=1) for network in (student, teacher))
+        total += float(F.kl_div(given, wanted, reduction="sum", log_target=True))
+    return total / len(images)
 
 
 def _views(images: np.ndarray, generator: np.random.Generator) -> Tensor:

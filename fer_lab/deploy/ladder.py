@@ -14,13 +14,14 @@ import numpy as np
 import onnx
 
 from fer_lab.data.dataset import FaceSplit
-from fer_lab.deploy import openvino, qat, tflite
+from fer_lab.deploy import openvino, qat, refit, tflite
 from fer_lab.deploy.activations import curved, freeze_gates, replace_activations, squeeze_excites
-from fer_lab.deploy.distill import Distillation, remeasure
+from fer_lab.deploy.distill import Distillation, divergence, remeasure
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.onnx import save, trace
 from fer_lab.deploy.prune import Pruning
 from fer_lab.deploy.quantization import StaticInt8, draw_balanced
+from fer_lab.deploy.reconstruct import reconstruct
 from fer_lab.deploy.rewrite import fold_preprocessing, pool_globally
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.models.network import Network
@@ -33,14 +34,12 @@ QAT = "quantisation-aware"  # fine-tuned so (fer_lab.deploy.qat): the last step 
 #: Steps from the trained network to another one, by name.
 CHANGES: dict[str, Callable[[Network, np.ndarray], Network]] = {
     "gates frozen": freeze_gates,
+    "two thirds of the gates frozen": lambda network, faces: freeze_gates(network, faces, 2 / 3),
     "relu6": lambda network, _: replace_activations(network, "relu6"),
     "silu": lambda network, _: replace_activations(network, "silu"),
 }
-DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = (
-    4,
-    128,
-    300,
-)  # calibration faces: a draft's latency does not depend on its ranges
+DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
+FITTED, HELD, ENOUGH = 128, 256, 0.05  # faces a change is reconstructed and judged on; nats that need no distillation
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
     pruned: name of the pruned network, if there is one.
     """
     acts, gates = curved(network), bool(squeeze_excites(network))
-    changed = ["gates frozen"] * gates
+    changed = ["gates frozen", "two thirds of the gates frozen"] * gates
     if acts:
         changed += ["relu6"] + ["relu6 + gates frozen"] * gates + ["silu"] * ("hard_swish" in acts)
     floats = [pruned] if pruned else []
@@ -134,14 +133,17 @@ class Workshop:
         distillation: Distillation,
         seed: int,
         pruning: Pruning | None = None,
+        refit_faces: int = 0,
     ) -> None:
         """training: for ranges (class-balanced) and distillation. quantizer: None where only float rungs are built.
-        pruning: None for none."""
+        pruning: None for none. refit_faces: on how many the last layer of INT8 files is fitted anew; 0 leaves it."""
         self.trained, self.macs, self.training = run.network, run.record["model"]["macs"], training.images
         count = quantizer.calibration_faces if quantizer else 1
         self.faces = training.images[draw_balanced(training.labels, count, seed)]
         self.quantizer, self.distillation, self.seed = quantizer, distillation, seed
         self.pruning = pruning or Pruning()
+        some = np.random.default_rng(seed).permutation(len(training.images))[:refit_faces]
+        self.refit_faces = training.images[np.sort(some)]  # not balanced: the fit is to hold where faces are asked
         self.distilled: dict[str, dict[str, Any]] = {}  # what was done, by network
         self._made: dict[tuple, Any] = {}
 
@@ -176,11 +178,28 @@ class Workshop:
             if draft:
                 remeasure(network, self.faces[:DRAFT_FACES])
                 return network
-            network, done = self.distillation(network, self.trained, images, self.macs, self.seed)
+            network, done = self._taught(network, name)
             self.distilled[name] = done | about
             return network
 
         return self.trained if name == TRAINED else self._once(("network", name, draft), changed)
+
+    def _taught(self, network: Network, name: str) -> tuple[Network, dict[str, Any]]:
+        """A changed network, brought back to what the trained one answers: layer by layer, then, where that is not
+        enough, by distillation, if it helps on faces that neither saw. A pruned one has other layers: distilled only.
+        """
+        budget = self.training, self.macs, self.seed
+        if self.pruning.name in name.split(" + "):
+            return self.distillation(network, self.trained, *budget)
+        drawn = np.random.default_rng(self.seed).permutation(len(self.training))
+        held, own = (self.training[np.sort(drawn[part])] for part in (slice(HELD), slice(HELD, HELD + FITTED)))
+        network = reconstruct(network, self.trained, own if len(own) else held, self.seed)
+        about: dict[str, Any] = {"reconstructed": divergence(network, self.trained, held)}
+        if about["reconstructed"] <= ENOUGH:
+            return network, about
+        distilled, done = self.distillation(network, self.trained, *budget, measure=False)
+        about |= done | {"distilled": divergence(distilled, self.trained, held)}
+        return (distilled if about["distilled"] < about["reconstructed"] else network), about
 
     def graph(self, rung: Rung, draft: bool = False) -> onnx.ModelProto:
         """The rung's network as a float graph faces -> logits."""
@@ -211,15 +230,22 @@ class Workshop:
         quick = {"bias_correction": False, "calibration": "minmax"} if draft else {}
         quantizer = replace(self.quantizer, **{**rung.settings, **quick})
         faces = self._calibration(draft, quantizer.calibration_faces)
-        return self._once(("onnx", rung.name, draft), lambda: quantizer.quantize(self.graph(rung, draft), faces))
+
+        def quantized() -> onnx.ModelProto:
+            graph = self.graph(rung, draft)
+            model = quantizer.quantize(graph, faces)
+            return model if draft else self._refitted(refit.refit_onnx, model, graph)
+
+        return self._once(("onnx", rung.name, draft), quantized)
 
     def _openvino(self, rung: Rung, metadata: ModelMetadata, draft: bool) -> Any:
-        def quantized() -> Any:
+        def refitted() -> Any:
             model = openvino.read_graph(self.graph(rung, draft))
             faces = self._calibration(draft, OPENVINO_FACES)
-            return openvino.quantize(model, faces, **rung.settings)
+            quantized = openvino.quantize(model, faces, **rung.settings)
+            return quantized if draft else self._refitted(refit.refit_openvino, quantized, self.graph(rung))
 
-        return self._once(("openvino", rung.name, draft), quantized)
+        return self._once(("openvino", rung.name, draft), refitted)
 
     def _tflite(self, rung: Rung, metadata: ModelMetadata, draft: bool) -> bytes:
         def converted() -> bytes:
@@ -232,7 +258,18 @@ class Workshop:
         if rung.precision == "fp32":
             return content
         precision: tflite.Precision = "dynamic" if rung.precision == "dynamic" else "int8"
-        return tflite.quantize(content, precision, self._calibration(draft, LITERT_FACES), **rung.settings)
+        quantized = tflite.quantize(content, precision, self._calibration(draft, LITERT_FACES), **rung.settings)
+        return quantized if draft else self._refitted(refit.refit_tflite, quantized)
+
+    def _refitted(self, fit: Callable[..., Any], *models: Any) -> Any:
+        """The first of `models` with its last layer fitted to the trained network's logits, where that is wanted."""
+        if not len(self.refit_faces):
+            return models[0]
+
+        def answers() -> np.ndarray:
+            return refit.logits(self.graph(Rung("fp32", "onnxruntime", "fp32")), self.refit_faces)
+
+        return fit(*models, self.refit_faces, self._once(("answers",), answers))
 
     def _calibration(self, draft: bool, count: int) -> np.ndarray:
         """Evenly spread, because the faces come sorted by where they lie in the split."""

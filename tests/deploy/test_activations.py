@@ -89,7 +89,7 @@ def test_frozen_gates_are_the_mean_gates(tiny: Network, faces: np.ndarray) -> No
     block, behind = squeeze_excites(tiny)[0]
     seen: list[torch.Tensor] = []
     inner = block.se.conv_expand.register_forward_hook(lambda _, __, out: seen.append(out.detach().sigmoid()))
-    gates = mean_gates(tiny, faces)[0]
+    gates = mean_gates(tiny, faces)[0][0]
     inner.remove()
     alive = gates > 0
     assert torch.allclose(gates[alive], seen[0].mean((0, 2, 3))[alive], atol=1e-4)

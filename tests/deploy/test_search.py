@@ -205,3 +205,29 @@ def test_a_rung_whose_runtime_is_not_installed_is_named_not_fatal(tmp_path, monk
     )
     assert trials[0].verdict.startswith("not built: openvino is not installed")
     assert choose(trials) is None
+
+
+def test_a_rung_that_is_far_off_is_given_up_after_a_first_look(tmp_path, monkeypatch) -> None:
+    """Its file is asked about so many faces as a first look takes, not about all."""
+    from fer_lab.deploy import search as module
+
+    generator, asked = np.random.default_rng(0), []
+    labels = generator.integers(0, 2, 2 * module.FIRST_LOOK)
+
+    def wrong(faces: np.ndarray) -> np.ndarray:
+        asked.append(len(faces))
+        return np.eye(2, dtype=np.float32)[1 - faces[:, 0, 0, 0].astype(int)]
+
+    file = SimpleNamespace(logits=wrong, probabilities=wrong)
+    monkeypatch.setattr(module.Classifier, "load", lambda *_: file)
+    monkeypatch.setattr(module, "size", lambda _: 1)
+    monkeypatch.setattr(module, "time_files", lambda files, *_: {0: 2.0, 1: 1.0})
+    workshop = SimpleNamespace(write=lambda *_, **__: tmp_path)
+    faces = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None], (len(labels), 1, 1, 1))
+    split = FaceSplit(faces, labels, np.arange(len(labels)).astype(str), np.arange(len(labels)))
+    metadata = SimpleNamespace(run_key="key", class_names=("a", "b"))
+    reference = SimpleNamespace(logits=np.eye(2, dtype=np.float32)[labels])
+    ladder = [Rung("fp32", "onnxruntime", "fp32"), Rung("int8", "onnxruntime", "int8")]
+    trials = module.search(workshop, ladder, metadata, split, reference, None, Limits(), tmp_path, 1)  # type: ignore[arg-type]
+    assert trials[1].verdict == f"accuracy drops by 100 points on {module.FIRST_LOOK} faces"
+    assert sum(asked) == module.FIRST_LOOK

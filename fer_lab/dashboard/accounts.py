@@ -72,7 +72,7 @@ def add_user(
     """
     _checked(name, role)
     user = User(name=name, password_hash=hashed(password), role=role, classes=_sorted(classes))
-    with store.writing() as session:
+    with store.writing(alone=True) as session:
         if first and session.scalar(select(func.count()).select_from(User)):
             raise FerLabError("The first account exists already: sign in with it.")
         if session.get(User, name):
@@ -95,7 +95,7 @@ def change_user(
     """
     _checked(name, role or ROLES[0])
     password_hash = None if password is None else hashed(password)
-    with store.writing() as session:
+    with store.writing(alone=True) as session:
         user = session.get(User, name)
         if user is None:
             raise FerLabError(f"There is no user '{name}'.")
@@ -115,7 +115,7 @@ def remove_user(store: Store, name: str) -> None:
     Raises:
         FerLabError: there is no such user, or it is the last admin.
     """
-    with store.writing() as session:
+    with store.writing(alone=True) as session:
         user = session.get(User, name)
         if user is None:
             raise FerLabError(f"There is no user '{name[:64]}'.")

@@ -45,7 +45,7 @@ class Keeper:
         if cfg.live.store:
             from fer_lab.live.store import open_store
 
-            self.store = open_store(cfg.live.store)
+            self.store = open_store(cfg.live.store, patient=True)
         if cfg.sink:
             columns = summary.columns(classifier.class_names, self.scale)
             files = {SUMMARY: columns}

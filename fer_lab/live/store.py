@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, delete, event, inspect, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from fer_lab.errors import FerLabError
+from fer_lab.live.store_server import be_patient, reason, server_engine, take_turn, without_account
 from fer_lab.live.store_tables import Access, Base, Lesson, LessonSecond, LessonSegment
 
 _BUSY_S = 30  # seconds that a writer waits for its turn
@@ -32,9 +33,15 @@ class Store:
         self.engine = engine
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
-        """A session whose changes are one transaction, committed at the end."""
+    def writing(self, alone: bool = False) -> Iterator[Session]:
+        """A session whose changes are one transaction, committed at the end.
+
+        Args:
+            alone: others who ask for this wait meanwhile, so what was read still holds when it is written.
+        """
         with _one_sentence(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            if alone:
+                take_turn(session.connection())
             yield session
 
     @contextmanager
@@ -151,8 +158,11 @@ class Store:
         self.engine.dispose()
 
 
-def open_store(url_or_path: str | Path) -> Store:
+def open_store(url_or_path: str | Path, patient: bool = False) -> Store:
     """Open a store, or make it: a SQLite file, readable by this account only, or any URL that SQLAlchemy knows.
+
+    Args:
+        patient: wait half a minute for a server that went away later, as for a file that is locked.
 
     Raises:
         FerLabError: it cannot be opened, the database's driver is not installed, or others may read the file and it is
@@ -163,18 +173,26 @@ def open_store(url_or_path: str | Path) -> Store:
         url = make_url(where) if "://" in where else URL.create("sqlite", database=where)
         if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
             _for_us_only(Path(str(url.database)))
-        engine = create_engine(url)
-        if engine.dialect.name == "sqlite":
+        if url.get_backend_name() == "sqlite":
+            engine = create_engine(url)
             event.listen(engine, "connect", _connected)
             event.listen(engine, "begin", _begun)
-        Base.metadata.create_all(engine)
-        _complete(engine)
-    except ModuleNotFoundError as error:
-        raise FerLabError(f"The store's driver {error.name} is not installed: pip install {error.name}.") from error
-    except (ArgumentError, NoSuchModuleError, DBAPIError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        what = where.partition("@")[2] or where  # no password in a message
-        raise FerLabError(f"The store {what} cannot be opened ({reason}): give a file, or a database's URL.") from error
+        else:
+            engine = server_engine(url, _BUSY_S)
+        with engine.begin() as connection:
+            take_turn(connection)
+            Base.metadata.create_all(connection)
+            _complete(connection)
+    except ImportError as error:  # psycopg is there, but finds no libpq: that is one, too
+        driver = error.name if isinstance(error, ModuleNotFoundError) else url.get_driver_name()
+        package = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary"}.get(str(driver), driver)
+        raise FerLabError(f"The store's driver {driver} is not installed: pip install {package}.") from error
+    except (ArgumentError, ValueError, NoSuchModuleError, DBAPIError, OSError) as error:
+        raise FerLabError(
+            f"The store {without_account(where)} cannot be opened ({reason(error)}): give a file, or a database's URL."
+        ) from error
+    if patient and engine.dialect.name != "sqlite":
+        be_patient(engine, _BUSY_S)
     return Store(engine)
 
 
@@ -196,13 +214,12 @@ def _for_us_only(path: Path) -> None:
             ) from error
 
 
-def _complete(engine: Engine) -> None:
+def _complete(connection: Connection) -> None:
     """Give an older store the column it lacks: of its frames only their lesson's min_group is known."""
-    with engine.begin() as connection:
-        if "fewest" not in {column["name"] for column in inspect(connection).get_columns("seconds")}:
-            connection.execute(text("ALTER TABLE seconds ADD COLUMN fewest INTEGER NOT NULL DEFAULT 0"))
-            least = "SELECT min_group FROM lessons WHERE lessons.id = seconds.lesson_id"
-            connection.execute(text(f"UPDATE seconds SET fewest = ({least})"))
+    if "fewest" not in {column["name"] for column in inspect(connection).get_columns("seconds")}:
+        connection.execute(text("ALTER TABLE seconds ADD COLUMN fewest INTEGER NOT NULL DEFAULT 0"))
+        least = "SELECT min_group FROM lessons WHERE lessons.id = seconds.lesson_id"
+        connection.execute(text(f"UPDATE seconds SET fewest = ({least})"))
 
 
 def _connected(connection: Any, record: Any) -> None:
@@ -222,4 +239,6 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise FerLabError(f"The store does not take this ({error.orig}); free its disk or its locks.") from error
+        raise FerLabError(
+            f"The store does not take this ({reason(error)}); free its disk or its locks, or start its server."
+        ) from error

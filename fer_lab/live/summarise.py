@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fer_lab.errors import FerLabError
 from fer_lab.live.store import Store, open_store
+from fer_lab.live.store_server import without_account
 from fer_lab.live.store_tables import Lesson, LessonSecond
 from fer_lab.schema import command
 
@@ -38,7 +39,9 @@ def summarise(cfg: DictConfig) -> dict[str, Any]:
     rows = class_rows(store)
     store.close()
     if not rows:
-        raise FerLabError(f"store={where} holds no second of any lesson: too few faces were seen, or all is purged.")
+        raise FerLabError(
+            f"store={without_account(where)} holds no second of any lesson: too few faces were seen, or all is purged."
+        )
     Console().print(_table(rows))
     if cfg.sink:
         path = Path(cfg.sink) / FILE

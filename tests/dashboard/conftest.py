@@ -68,8 +68,12 @@ def add_lesson(
 
 @pytest.fixture
 def store(tmp_path: Path, cheap: None) -> Store:
+    """As :func:`filled`, in a file."""
+    return filled(open_store(tmp_path / "lessons.sqlite"))
+
+
+def filled(store: Store) -> Store:
     """Lessons 1 (7a, ended), 2 (8b, ended, hostile title), 3 (7a, running); users root, ada (7a), rita, nemo."""
-    store = open_store(tmp_path / "lessons.sqlite")
     add_lesson(store, "Fractions", "7a", 0.5, 100, ago=4000)
     add_lesson(store, EVIL, "8b", -0.5, 100, ago=2000)
     add_lesson(store, "Geometry", "7a", 0.5, 40, ended=False)

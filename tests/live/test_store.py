@@ -174,8 +174,9 @@ def test_of_a_store_without_the_fewest_faces_the_lesson_s_group_is_known(store, 
     ("url", "sentence"),
     [
         ("/proc/nowhere/x.sqlite", r"store /proc/nowhere/x\.sqlite cannot be opened \("),
+        ("postgresql://me:secret@host:port/x", r"store postgresql://\.\.\. cannot be opened \(invalid literal"),
         ("nonsense://x", r"store nonsense://x cannot be opened \("),
-        ("postgresql+nodriver://me:secret@host/x", r"store host/x cannot be opened \("),
+        ("postgresql+nodriver://me:secret@host/x", r"store postgresql\+nodriver://host/x cannot be opened \("),
     ],
 )
 def test_what_cannot_be_opened_is_refused_in_one_sentence(url, sentence):

@@ -39,7 +39,7 @@ CHANGES: dict[str, Callable[[Network, np.ndarray], Network]] = {
     "silu": lambda network, _: replace_activations(network, "silu"),
 }
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
-FITTED, HELD, ENOUGH = 128, 256, 0.05  # faces a change is reconstructed and judged on; nats that need no distillation
+FITTED, HELD, ENOUGH = 384, 256, 0.05  # faces a change is reconstructed and judged on; nats that need no distillation
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Workshop:
                 if change == self.pruning.name:
                     network, about = self._pruned()
                 else:
-                    network = CHANGES[change](network, self.faces)
+                    network = CHANGES[change](network, self._calibration(draft, FITTED))
             if draft:
                 remeasure(network, self.faces[:DRAFT_FACES])
                 return network

@@ -88,6 +88,9 @@ def _opened(kind: str, source: str, frames: Frames, expected: int | None = None,
     """A source that has proved to give a frame; many a broken file or busy camera opens and then gives none."""
     first = next(frames, None)
     if first is None:
+        if kind == "stream":  # its address may hold a user and a password, in front of an @ or behind a ?
+            scheme, _, rest = source.partition("://")
+            source = f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
         raise FerLabError(f"source={source}: OpenCV gets no frame from this {kind}; give another {_KINDS}.")
     return Source(kind, expected, itertools.chain([first], frames), fps)
 
@@ -110,15 +113,21 @@ def _recorded(video: cv2.VideoCapture) -> Frames:
 
 def _clocked(connect: Callable[[], cv2.VideoCapture], reconnect_s: float, wait: Callable[[float], object]) -> Frames:
     """Frames at the times they arrive. An unplugged camera or a broken stream is asked for again, less and less often,
-    until `reconnect_s` have passed without a frame; one that never gave a frame is not."""
+    until `reconnect_s` have passed without a frame; one that never gave a frame is not. What a stream gives after a
+    silence that long that it counts as broken is old: the decoder had kept it back."""
     start = seen = time.monotonic()
     any_frame, pause = False, _FIRST_WAIT_S
     while True:
         capture = connect()
         try:
+            asked = time.monotonic()
             while (read := capture.read())[0]:
-                seen, any_frame, pause = time.monotonic(), True, _FIRST_WAIT_S
+                now = time.monotonic()
+                if any_frame and now - asked >= _TIMEOUT_MS / 1000:
+                    break
+                seen, any_frame, pause = now, True, _FIRST_WAIT_S
                 yield seen - start, read[1]
+                asked = time.monotonic()
         finally:
             capture.release()
         left = reconnect_s - (time.monotonic() - seen)

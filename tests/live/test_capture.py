@@ -1,5 +1,11 @@
 """Sources: what they yield, when, and how they refuse."""
 
+import csv
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -7,6 +13,7 @@ import numpy as np
 import pytest
 
 from fer_lab.errors import FerLabError
+from fer_lab.live.__main__ import live
 from fer_lab.live.capture import Source, open_source, paced
 
 
@@ -84,6 +91,78 @@ def test_a_lost_camera_is_asked_for_again_less_and_less_often(monkeypatch, clock
     assert [seconds for seconds, _ in source.frames] == [0, 0, 0.5 + 1 + 2]
     assert clock == [0.5, 1, 2, 0.5, 1, 2, 4, 2.5]  # 10 seconds without a frame, then it gives up
     assert sum(camera.released for camera in cameras) == 9
+
+
+def test_what_the_decoder_kept_back_is_not_taken_for_now(monkeypatch, clock):
+    class Silent(Camera):
+        def read(self):
+            if self.left == 2:
+                clock.append(5)  # until OpenCV's limit has passed; then it hands out its last two frames
+            return super().read()
+
+    waiting = iter([Silent(4), Camera(1), *(Camera(0) for _ in range(20))])
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: next(waiting))
+    source = open_source("rtsp://host/x", 25, 6, 1, reconnect_s=7, wait=clock.append)
+    assert [seconds for seconds, _ in source.frames] == [0, 0, 5 + 0.5]
+    assert clock == [5, 0.5, 0.5, 1, 2, 3.5]
+
+
+@pytest.fixture
+def served(class_picture) -> Iterator[Callable[..., str]]:
+    """`served(10, 5)`: address of an MJPEG camera that sends ten pictures, hangs up, then five; then it is gone."""
+    picture = cv2.imencode(".jpg", class_picture(6))[1].tobytes()
+    part = b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(picture), picture)
+    servers: list[socket.socket] = []
+
+    def send(server: socket.socket, numbers: tuple[int, ...]) -> None:
+        for number in numbers:
+            connection = server.accept()[0]
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace;boundary=next\r\n\r\n")
+                for _ in range(number):
+                    connection.sendall(part)
+                    time.sleep(0.02)
+        server.close()
+
+    def serve(*numbers: int) -> str:
+        servers.append(server := socket.create_server(("127.0.0.1", 0)))
+        threading.Thread(target=send, args=(server, numbers), daemon=True).start()
+        return f"http://127.0.0.1:{server.getsockname()[1]}/video?password=secret"
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+def test_a_stream_that_is_lost_is_opened_again_and_ends(served):
+    source = open_source(served(10, 5), 25, 6, 1, reconnect_s=1.5)
+    frames = list(source.frames)
+    times = [seconds for seconds, _ in frames]
+    assert (source.kind, source.expected, len(frames)) == ("stream", None, 15)
+    assert {image.shape for _, image in frames} == {(320, 480, 3)}
+    assert times == sorted(times)
+    assert times[10] - times[9] > 0.4  # the first pause
+
+
+def test_a_run_on_a_stream_that_is_lost_has_a_complete_summary(served, live_cfg, tmp_path):
+    address = served(30, 30)
+    result = live(live_cfg(f"source='{address}'", "live.reconnect_s=1.5"))
+    assert (result["ended"], result["frames"] + sum(result["dropped"].values())) == ("end of source", 60)
+    with (tmp_path / "sink" / "summary.csv").open() as file:
+        kept = [int(row["second"]) for row in csv.DictReader(file)]
+    assert kept == [second.second for second in result["seconds"]]
+    assert kept
+    privacy = (tmp_path / "sink" / "privacy.json").read_text()
+    assert json.loads(privacy)["source"] == "stream"
+    assert "127.0.0.1" not in privacy
+
+
+@pytest.mark.parametrize("address", ["rtsp://me:secret@127.0.0.1:1/x", "http://127.0.0.1:1/x?password=secret"])
+def test_a_stream_s_password_is_in_no_message(address):
+    with pytest.raises(FerLabError, match=r"source=\w+://127\.0\.0\.1:1/x: OpenCV gets no frame") as error:
+        opened(address)
+    assert "secret" not in str(error.value)
 
 
 def test_a_stopped_run_does_not_wait_for_its_camera(monkeypatch, clock):

@@ -34,7 +34,8 @@ def reconstruct(changed: Network, trained: Network, faces: np.ndarray, seed: int
     are not depthwise.
 
     Args:
-        changed, trained: of equal steps (`Network.steps`). faces: training faces, uint8 N×H×W×C; a layer with C inputs wants several times C places, so the last ones want hundreds of faces.
+        changed, trained: of equal steps (`Network.steps`). faces: training faces, uint8 N×H×W×C; a layer with C inputs
+            wants several times C places, so the last ones, of few places each, want hundreds of faces.
         seed: of the places drawn.
     """
     student, teacher = copy.deepcopy(changed).cpu().eval(), copy.deepcopy(trained).cpu().eval()

@@ -114,8 +114,20 @@ class Stages:
             for channel in self.channels:
                 channel.abandon()
             until = time.monotonic() + _GOODBYE
+            try:
+                self._wait(until)
+            except KeyboardInterrupt:  # OpenVINO aborts a process that ends while a thread is inside it
+                self._wait(until)
+                raise
             for thread in self.threads:
                 thread.join(max(0.0, until - time.monotonic()))
+
+    def _wait(self, until: float) -> None:
+        """Until each stage has left its work. Unlike one of Python 3.11's joins, it can be interrupted and repeated."""
+        for channel in self.channels:
+            with channel.changed:
+                while not channel.finished and (left := until - time.monotonic()) > 0:
+                    channel.changed.wait(left)
 
 
 def _pump(items: Iterator[Any], before: Channel | None, after: Channel) -> None:

@@ -1,6 +1,8 @@
 """Threads with short queues: order, loss, errors and endings."""
 
 import itertools
+import os
+import signal
 import threading
 import time
 
@@ -102,3 +104,19 @@ def test_a_stop_is_heard_while_nothing_comes():
         threading.Timer(0.05, stop.append, [1]).start()
     assert stop == [1]
     assert not any(thread.is_alive() for thread in stages.threads)  # the source was told
+
+
+def test_an_impatient_interrupt_still_waits_for_a_stage_to_leave_its_work():
+    inside, left = threading.Event(), []
+
+    def busy(item):
+        inside.set()
+        time.sleep(0.4)  # the stop is heard within half of this; then the run waits for this stage
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        left.append(item)
+        return item
+
+    with pytest.raises(KeyboardInterrupt):
+        list(Stages(range(1), [busy], size=1, lossless=True).run(inside.is_set))
+    assert left == [0]

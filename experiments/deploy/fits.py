@@ -1,0 +1,72 @@
+"""What fitting layers anew gives: a run's INT8 files with and without it, and its changed networks before and after.
+
+    python experiments/deploy/fits.py <run folder> [--faces 1000] [--runtimes onnxruntime openvino litert]
+
+Prints accuracy and macro-F1 on validation faces, evenly spread, and how many answers differ from the trained network's.
+The test split is not opened.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+
+from fer_lab.data.dataset import build_data
+from fer_lab.deploy.distill import Distillation, remeasure
+from fer_lab.deploy.ladder import CHANGES, FITTED, Rung, Workshop
+from fer_lab.deploy.quantization import StaticInt8
+from fer_lab.deploy.reconstruct import reconstruct
+from fer_lab.deploy.runtimes import Classifier, describe
+from fer_lab.evaluation.predict import of_network
+from fer_lab.evaluation.run import load_run
+
+BATCH = 16
+
+
+def answers(logits_of: Callable[[np.ndarray], np.ndarray], faces: np.ndarray) -> np.ndarray:
+    """int64 N: the class of the greatest logit."""
+    return np.concatenate([logits_of(np.array(faces[i : i + BATCH])) for i in range(0, len(faces), BATCH)]).argmax(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--faces", type=int, default=1000)
+    parser.add_argument("--runtimes", nargs="+", default=["onnxruntime", "openvino", "litert"])
+    options = parser.parse_args()
+    run = load_run(options.run)
+    data, metadata = build_data(run.cfg), describe(run)
+    training, validation = data.split("train"), data.split("validation")
+    rows = np.linspace(0, len(validation) - 1, options.faces).astype(int)
+    faces, labels = validation.images[rows], validation.labels[rows]
+    trained = answers(of_network(run.network), faces)
+
+    def show(name: str, given: np.ndarray) -> None:
+        f1 = f1_score(labels, given, average="macro", zero_division=0)
+        print(f"{name:60s} {(given == labels).mean():.4f} {f1:.4f} {(given != trained).mean():.1%}", flush=True)
+
+    print(f"{'':60s} accuracy, macro-F1, other answers")
+    show("trained", trained)
+    few = training.images[np.sort(np.random.default_rng(0).permutation(len(training))[:FITTED])]
+    for name in ("gates frozen", "two thirds of the gates frozen", "relu6"):
+        changed = CHANGES[name](run.network, few)
+        fitted = reconstruct(changed, run.network, few)
+        remeasure(changed, few)
+        show(f"{name}, BatchNorm measured anew", answers(of_network(changed), faces))
+        show(f"{name}, layers fitted", answers(of_network(fitted), faces))
+    with TemporaryDirectory() as folder:
+        for count in (0, 2048):
+            workshop = Workshop(run, training, StaticInt8(), Distillation(), 0, refit_faces=count)
+            for runtime in options.runtimes:
+                file = workshop.write(Rung("int8", runtime, "int8"), metadata, Path(folder) / f"{count}", draft=False)
+                classifier = Classifier.load(file, torch.get_num_threads())
+                last = "last layer fitted" if count else "as quantised"
+                show(f"INT8, {runtime}, {last}", answers(classifier.logits, faces))
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from torch import nn
 
 from fer_lab.deploy import search as searching
 from fer_lab.deploy.distill import Distillation
-from fer_lab.deploy.judge import Limits, Trial
+from fer_lab.deploy.judge import Drop, Limits, Trial
 from fer_lab.deploy.ladder import QAT, TRAINED, Rung, Workshop, rungs, twin, untrained
 from fer_lab.models.network import Network
 from fer_lab.models.preprocess import Preprocess
@@ -124,9 +124,11 @@ def test_it_is_tried_only_where_nothing_else_passes(
     monkeypatch.setattr(searching, "time_files", lambda files, *_: {i: [4.0, 1.0, 0.0, 2.0][i] for i in files})
     monkeypatch.setattr(searching, "predict", lambda *_: np.zeros((1, 2)))
     monkeypatch.setattr(searching, "_judge", judged)
+    monkeypatch.setattr(searching, "_first_look", lambda *_: {"accuracy": Drop(0.0, 0.0, 0.0)})
     split = type("Split", (), {"images": some_faces(1)})
     workshop = Workshop.__new__(Workshop)
-    trials = searching.search(workshop, ladder, None, split, None, None, Limits(), tmp_path, 1)  # type: ignore[arg-type]
+    metadata = type("Metadata", (), {"run_key": "key"})
+    trials = searching.search(workshop, ladder, metadata, split, None, None, Limits(), tmp_path, 1)  # type: ignore[arg-type]
     assert (drafted, asked) == (["fp32", "int8", "int8, slow"], built)
     assert trials[2].latency_ms == 1.0  # its file is laid out as its twin's
     if any(passes):

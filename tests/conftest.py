@@ -6,7 +6,8 @@ import hashlib
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +49,31 @@ def tiny(tmp_path: Path, cache_dir: Path) -> Callable[..., DictConfig]:
     return make
 
 
+@contextmanager
+def _remembered(owner: Any, name: str, key: Callable[..., Hashable]) -> Iterator[None]:
+    """Within it, `owner.name` answers a second call of equal `key` with a copy of what it gave the first."""
+    function, kept = getattr(owner, name), dict[Hashable, Any]()
+
+    def once(*args: Any, **named: Any) -> Any:
+        known = key(*args, **named)
+        if known not in kept:
+            kept[known] = function(*args, **named)
+        return copy.deepcopy(kept[known])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, once)
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def configs_read_once() -> Iterator[None]:
     """Hydra reads and parses every file of conf/ again for every config that it composes, a third of the time."""
     from hydra._internal.config_repository import ConfigRepository
 
-    load, kept = ConfigRepository.load_config, dict[tuple, Any]()
+    def key(repository: ConfigRepository, config_path: str) -> tuple:
+        return config_path, *(source.path for source in repository.get_sources())
 
-    def once(self: ConfigRepository, config_path: str) -> Any:
-        key = (config_path, *(source.path for source in self.get_sources()))
-        if key not in kept:
-            kept[key] = load(self, config_path)
-        return copy.deepcopy(kept[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConfigRepository, "load_config", once)
+    with _remembered(ConfigRepository, "load_config", key):
         yield
 
 
@@ -85,16 +96,7 @@ def traced_once() -> Iterator[None]:
     """A network that was traced before gets a copy of its graph: torch.export takes seconds for each."""
     from fer_lab.deploy import ladder
 
-    trace, graphs = ladder.trace, dict[str, Any]()
-
-    def once(network: Any, face_shape: tuple) -> Any:
-        key = _fingerprint(network, face_shape)
-        if key not in graphs:
-            graphs[key] = trace(network, face_shape)
-        return copy.deepcopy(graphs[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ladder, "trace", once)
+    with _remembered(ladder, "trace", _fingerprint):
         yield
 
 

@@ -57,13 +57,13 @@ def mean_inputs(model: onnx.ModelProto, names: list[str], faces: np.ndarray) -> 
     for name in names:
         probe.graph.node.append(onnx.helper.make_node("ReduceMean", [name, "batch_axis"], [f"{name}_mean"], keepdims=1))
         probe.graph.output.append(onnx.helper.make_tensor_value_info(f"{name}_mean", onnx.TensorProto.FLOAT, None))
-    session = _session(probe)
+    running = session(probe)
     means = [np.zeros((), np.float32)] * len(names)
     starts = range(0, len(faces), BATCH)
     for start in track(starts, "correcting INT8", console=Console(stderr=True), transient=True):
         batch = np.ascontiguousarray(faces[start : start + BATCH])
         share = np.float32(len(batch) / len(faces))
-        means = [mean + share * new for mean, new in zip(means, session.run(None, {INPUT: batch}), strict=True)]
+        means = [mean + share * new for mean, new in zip(means, running.run(None, {INPUT: batch}), strict=True)]
     return dict(zip(names, means, strict=True))
 
 
@@ -79,11 +79,12 @@ def _mean_output(node: onnx.NodeProto, weight: np.ndarray, inputs: np.ndarray, m
         [numpy_helper.from_array(weight, node.input[1])],
     )
     layer = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    output = _session(layer).run(None, {node.input[0]: inputs})[0]
+    output = session(layer).run(None, {node.input[0]: inputs})[0]
     return output.mean(axis=(0, *range(2, output.ndim)))
 
 
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """`model` opened on the CPU, warnings left out."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

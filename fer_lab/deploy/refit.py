@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
 
+from fer_lab.deploy.bias_correction import session
+from fer_lab.deploy.calibration import LOGITS
 from fer_lab.deploy.extras import optional
+from fer_lab.deploy.onnx import INPUT
 from fer_lab.deploy.signal_stack import signal_stack_kept
 from fer_lab.errors import FerLabError
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 BATCH = 16
 STRENGTHS = np.logspace(-4, 1, 6)  # of the ridge, times the mean square of a feature and the count of faces
-INPUT, LOGITS = "faces", "logits"
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,8 @@ def logits(graph: onnx.ModelProto, faces: np.ndarray) -> np.ndarray:
 
 
 def _answers(graph: onnx.ModelProto, name: str, faces: np.ndarray) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run([name], {INPUT: batch})[0] for batch in _batches(faces, BATCH)])
+    running = session(graph)
+    return np.concatenate([running.run([name], {INPUT: batch})[0] for batch in _batches(faces, BATCH)])
 
 
 def _batches(faces: np.ndarray, size: int) -> Sequence[np.ndarray]:

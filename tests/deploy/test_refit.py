@@ -35,9 +35,9 @@ def test_what_is_right_stays() -> None:
 def test_noise_teaches_nothing() -> None:
     """Errors that no feature explains must not move the weights: the ridge's strength is chosen by leaving out."""
     generator = np.random.default_rng(0)
-    layer, features = Linear(np.zeros((1, 30), np.float32), np.zeros(1, np.float32)), generator.normal(size=(60, 30))
-    moved = layer.fitted(features, generator.normal(size=(60, 1)))
-    least_squares = np.linalg.lstsq(features, generator.normal(size=(60, 1)), rcond=None)[0]
+    layer = Linear(np.zeros((1, 30), np.float32), np.zeros(1, np.float32))
+    features, noise = generator.normal(size=(60, 30)), generator.normal(size=(60, 1))
+    moved, least_squares = layer.fitted(features, noise), np.linalg.lstsq(features, noise, rcond=None)[0]
     assert np.abs(moved.weight).mean() < 0.5 * np.abs(least_squares).mean()
 
 
@@ -77,7 +77,9 @@ def test_an_openvino_file_comes_closer(
     assert after < before
 
 
+@pytest.mark.parametrize("precision", ["dynamic", "int8"])
 def test_a_tflite_file_comes_closer(
+    precision: str,
     network: nn.Module,
     graph: onnx.ModelProto,
     faces: np.ndarray,
@@ -87,7 +89,7 @@ def test_a_tflite_file_comes_closer(
 ) -> None:
     from fer_lab.deploy.tflite import quantize, write
 
-    wanted, model = logits(graph, faces), quantize(tflite_content, "int8", faces[:64])
+    wanted, model = logits(graph, faces), quantize(tflite_content, precision, faces[:64])
     fitted = refit_tflite(model, faces[:192], wanted[:192])
     files = [write(m, metadata, tmp_path / f"{i}.tflite") for i, m in enumerate((model, fitted))]
     before, after = (np.square(Classifier.load(f).logits(faces[192:]) - wanted[192:]).mean() for f in files)

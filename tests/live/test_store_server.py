@@ -10,6 +10,8 @@ import pytest
 from fer_lab.errors import FerLabError
 
 from .postgres import postgres  # noqa: F401
+from .test_store import LESSON as FRACTIONS
+from .test_store import SECOND, SEGMENT, VALUES
 
 pytest.importorskip("sqlalchemy", reason="the live extra is not installed")
 from sqlalchemy import create_engine, event, select
@@ -26,12 +28,7 @@ from fer_lab.live.store_tables import Access, Base, LessonSecond, LessonSegment,
 from fer_lab.live.summarise import summarise
 from fer_lab.schema import compose
 
-LESSON = {
-    "title": "Brüche 😀 'x\"", "class_name": "4b", "teacher": "ada", "purpose": "research", "model_key": "0" * 16,
-    "class_names": ("happy", "sad"), "weights": {"happy": 1.0, "sad": -1.0}, "min_group": 5,
-}  # fmt: skip
-VALUES = ([0.75, 0.25], 0.5, 0.2, 0.8)
-SECOND, SEGMENT = (6.5, 5, *VALUES), (6.5, *VALUES)
+LESSON = {**FRACTIONS, "title": "Brüche 😀 'x\""}
 
 
 @pytest.mark.parametrize(

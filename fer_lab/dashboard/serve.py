@@ -43,7 +43,11 @@ def listening(settings: Settings) -> socket.socket:
 
 
 def server(store: Store, settings: Settings) -> tuple[uvicorn.Server, str]:
-    """A server to run, and what to print before: its address, and the token while there is no account."""
+    """A server to run, and what to print before: its address, and the token while there is no account.
+
+    Lessons whose run was killed long ago stop being live.
+    """
+    store.end_lost()
     app = build(store, settings)
     words = f"Dashboard: {settings.address}"
     if token := app.state.site.setup_token:

@@ -17,7 +17,8 @@ def purge(cfg: DictConfig) -> dict[str, Any]:
     """Delete lessons of `store`, and runs in or below the folder `sink`, that are too old; with `dry`, only name them.
 
     Too old is whatever started longer ago than privacy.retention_days, or than the retention it was recorded with,
-    whichever is shorter. Of a sink folder only the files go that its privacy.json lists.
+    whichever is shorter. Of a sink folder only the files go that its privacy.json lists. Lessons that stay, and whose
+    run was killed long ago, get their end (:meth:`Store.end_lost`).
 
     Returns:
         `lessons` (ids), `runs` (folders).
@@ -53,6 +54,7 @@ def _purge_store(where: str, now: datetime, days: float, dry: bool) -> list[int]
     if not dry:
         store.delete(old)
         store.purge(now - timedelta(days=days))  # the access log, too
+        store.end_lost()
     store.close()
     return old
 

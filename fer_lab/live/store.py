@@ -5,14 +5,16 @@ for each other (SQLite: write-ahead log, a lock held for one row).
 """
 
 import os
+import sqlite3
 import stat
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, inspect, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, func, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
@@ -21,6 +23,8 @@ from fer_lab.live.store_server import be_patient, reason, server_engine, take_tu
 from fer_lab.live.store_tables import Access, Base, Lesson, LessonSecond, LessonSegment
 
 _BUSY_S = 30  # seconds that a writer waits for its turn
+_PAUSE_S = 0.02  # between attempts where SQLite itself does not wait
+_LOST_H = 12  # hours without a second, after which a lesson that never ended is over
 
 
 class Store:
@@ -109,6 +113,21 @@ class Store:
             lesson = session.get(Lesson, lesson_id)
             if lesson is not None:
                 lesson.ended = ended or datetime.now(UTC)
+
+    def end_lost(self, hours: float = _LOST_H) -> list[int]:
+        """Say of lessons whose run was killed that they ended with their last stored second; their ids.
+
+        Lost is one that never ended and has no second of the last `hours`; a run that goes on all the same corrects it.
+        """
+        last = select(func.max(LessonSecond.second)).where(LessonSecond.lesson_id == Lesson.id).scalar_subquery()
+        before, lost = datetime.now(UTC) - timedelta(hours=hours), []
+        with self.writing() as session:
+            for lesson, second in session.execute(select(Lesson, last).where(Lesson.ended.is_(None))).all():
+                ended = lesson.started + timedelta(seconds=0 if second is None else second + 1)
+                if ended < before:
+                    lesson.ended = ended
+                    lost.append(lesson.id)
+        return lost
 
     def lesson(self, lesson_id: int) -> Lesson | None:
         with self.reading() as session:
@@ -224,9 +243,23 @@ def _complete(connection: Connection) -> None:
 
 def _connected(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin below, not somewhere inside the driver
-    for pragma in (f"busy_timeout={1000 * _BUSY_S}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
-                   "secure_delete=ON"):  # fmt: skip
+    connection.execute(f"PRAGMA busy_timeout={1000 * _BUSY_S}")
+    _log_ahead(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _log_ahead(connection: Any) -> None:
+    """Switch to a write-ahead log, which SQLite refuses at once while another process makes the file."""
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+            time.sleep(_PAUSE_S)
 
 
 def _begun(connection: Any) -> None:

@@ -15,14 +15,15 @@ import pytest
 
 from fer_lab.dashboard import accounts, demo
 from fer_lab.dashboard.__main__ import dashboard
-from fer_lab.dashboard.serve import dashboard_beside, listening
+from fer_lab.dashboard.serve import dashboard_beside, listening, server
 from fer_lab.dashboard.users import main as users
+from fer_lab.dashboard.views import elapsed
 from fer_lab.errors import FerLabError
 from fer_lab.live.store import open_store
 from fer_lab.schema import compose
 
 from ..live.conftest import model as model_file  # noqa: F401
-from .conftest import PASSWORD, sign_in
+from .conftest import PASSWORD, add_lesson, sign_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,6 +98,13 @@ def test_a_taken_port_is_one_sentence(settings):
 def test_a_store_has_to_be_named():
     with pytest.raises(FerLabError, match="say store="):
         dashboard(compose("dashboard"))
+
+
+def test_a_lesson_whose_run_was_killed_is_not_live_for_ever(store, settings):
+    lost = add_lesson(store, "Lost", "7a", 0.5, 40, ended=False, ago=24 * 3600)
+    server(store, settings())
+    assert elapsed(store.lesson(lost)) == pytest.approx(40)
+    assert store.lesson(3).ended is None
 
 
 def test_simulated_lessons_say_so_and_mix_with_no_others(store, tmp_path, cheap):

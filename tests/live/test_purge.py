@@ -57,7 +57,9 @@ def test_old_lessons_go_and_a_shorter_promise_is_kept(tmp_path):
     ]  # fmt: skip
     assert purge(compose("purge", [f"store={path}", "dry=true"]))["lessons"] == [ids[1], ids[0]]
     assert len(store.lessons()) == 5
+    assert not any(lesson.ended for lesson in store.lessons())
     purge(compose("purge", [f"store={path}"]))
+    assert all(lesson.ended == lesson.started for lesson in store.lessons())  # nothing was written for days
     assert {lesson.id for lesson in store.lessons()} == set(ids[2:])
     purge(compose("purge", [f"store={path}", "privacy.retention_days=1"]))
     assert store.lessons() == []

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from fer_lab.errors import FerLabError
 
 pytest.importorskip("sqlalchemy", reason="the live extra is not installed")
+from fer_lab.live import store as store_module
 from fer_lab.live.store import Store, open_store
 from fer_lab.live.store_tables import Access, User, WebSession
 
@@ -208,6 +210,44 @@ def test_a_killed_writer_keeps_every_second_it_was_told(tmp_path):
     (lesson,) = store.lessons()
     assert [row.second for row in store.seconds(lesson.id)] == [0, 1, 2, 3, 4]
     assert lesson.ended is None
+
+
+def test_a_new_store_waits_for_whoever_is_making_it(tmp_path):
+    path = tmp_path / "lessons.sqlite"
+    maker = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    maker.execute("BEGIN IMMEDIATE")  # SQLite refuses another's change to a write-ahead log at once, then
+    timer = threading.Timer(0.1, maker.execute, ["COMMIT"])
+    timer.start()
+    store = open_store(path)
+    timer.join()
+    store.start_lesson(**LESSON)
+    assert maker.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    maker.close()
+
+
+def test_an_endless_wait_for_a_new_store_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "_BUSY_S", 0)
+    maker = sqlite3.connect(tmp_path / "lessons.sqlite", isolation_level=None)
+    maker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(FerLabError, match=r"cannot be opened \(database is locked\)"):
+        open_store(tmp_path / "lessons.sqlite")
+    maker.close()
+
+
+def test_a_lesson_whose_run_was_killed_ends_with_its_last_second(store):
+    now = datetime.now(UTC)
+    lost, empty, going, ended, new = (
+        store.start_lesson(**LESSON, started=now - timedelta(hours=hours)) for hours in (14, 13, 14, 15, 1)
+    )
+    for second in (0, 1800):
+        store.add_second(lost, second, *SECOND)
+    store.add_second(going, 3 * 3600, *SECOND)
+    store.end_lesson(ended, now)
+    assert store.end_lost() == [lost, empty]
+    assert store.end_lost() == []
+    assert store.lesson(lost).ended == now - timedelta(hours=14) + timedelta(seconds=1801)
+    assert store.lesson(empty).ended == store.lesson(empty).started
+    assert [store.lesson(lesson).ended for lesson in (going, ended, new)] == [None, now, None]
 
 
 def _teach(path: Path, number: int, seconds: int) -> int:

@@ -154,7 +154,8 @@ def compare_page(visit: Visit) -> Response:
     for one in shown:
         visit.note("compared", one.lesson.id)
     chart = overlay([one.values for one in shown]) if shown and views.sees_seconds(visit.who) else None
-    return visit.page("compare.html.j2", shown=shown, chart=chart, most=_MOST_COMPARED)
+    scales, models = len({one.lesson.scale for one in shown}), len({one.lesson.model_key for one in shown})
+    return visit.page("compare.html.j2", shown=shown, chart=chart, most=_MOST_COMPARED, scales=scales, models=models)
 
 
 def _csv(visit: Visit, name: str, rows: Sequence[Sequence[object]]) -> Response:

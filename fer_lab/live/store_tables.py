@@ -48,6 +48,11 @@ class Lesson(Base):
     min_group: Mapped[int]
     privacy: Mapped[dict[str, Any]]
 
+    @property
+    def scale(self) -> tuple[tuple[str, ...], tuple[tuple[str, float], ...]]:
+        """The emotions and their weights: only lessons with the same have one index."""
+        return tuple(self.class_names), tuple(sorted(self.weights.items()))
+
 
 class LessonSecond(Base):
     """A second of frames with at least min_group faces each.

@@ -68,8 +68,7 @@ def class_rows(store: Store) -> list[dict[str, Any]]:
     """
     classes: dict[str, dict[Any, list[Lesson]]] = {}
     for lesson in reversed(store.lessons()):
-        scale = (tuple(lesson.class_names), tuple(sorted(lesson.weights.items())))
-        classes.setdefault(lesson.class_name, {}).setdefault(scale, []).append(lesson)
+        classes.setdefault(lesson.class_name, {}).setdefault(lesson.scale, []).append(lesson)
     rows = []
     for name in sorted(classes):
         for number, lessons in enumerate(classes[name].values(), 1):

@@ -2,11 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 
+import cv2
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_lab.dashboard import charts
 from fer_lab.dashboard.charts import (
     bin_width,
     binned_means,
@@ -21,6 +25,7 @@ from fer_lab.dashboard.charts import (
 from fer_lab.dashboard.views import Mean, Part, Series
 from fer_lab.dashboard.warning_rules import Warned
 from fer_lab.dashboard.words import place, signed
+from fer_lab.schema import compose
 
 NAMES, WEIGHTS = ["angry", "happy"], {"angry": -1.0, "happy": 1.0}
 
@@ -79,6 +84,32 @@ def test_marks_are_few_and_inside(length):
     marks = ticks(length)
     assert 1 <= len(marks) <= 8
     assert all(0 <= percent < 95 for percent, _ in marks)
+
+
+#: Linear RGB as seen without one kind of cone (Machado, Oliveira and Fernandes 2009, table 1, severity 1.0).
+VISION = {
+    "all cones": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("vision", VISION)
+def test_neighbours_in_the_stack_are_told_apart_with_any_colour_vision(vision, scheme):
+    css = (Path(charts.__file__).parent / "static" / "charts.css").read_text()
+    weights = compose("live").live.weights
+    names = [list(weights)[index] for index in stacked(list(weights), weights)]
+    assert "contempt" in names
+    shown = [
+        re.findall("#[0-9a-f]{6}", re.search(rf"--{name}: ([^;]+);", css)[1])[-1 if scheme else 0] for name in names
+    ]
+    rgb = np.array([[int(colour[place : place + 2], 16) for place in (1, 3, 5)] for colour in shown]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(VISION[vision]), 0, 1).astype(np.float32)
+    lab = cv2.cvtColor(seen[None], cv2.COLOR_LRGB2Lab)[0]
+    assert np.linalg.norm(np.diff(lab, axis=0), axis=1).min() > 20  # CIE 1976; 2.3 is just noticeable
 
 
 def test_words():

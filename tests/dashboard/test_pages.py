@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 
 from fer_lab.dashboard import accounts, views
 from fer_lab.dashboard.views import Mean, Part
-from fer_lab.live.store_tables import LessonSecond, LessonSegment
+from fer_lab.live.store_tables import Lesson, LessonSecond, LessonSegment
 
-from .conftest import EVIL, PASSWORD, add_lesson, csrf, sign_in
+from .conftest import EVIL, PASSWORD, WEIGHTS, add_lesson, csrf, sign_in
 
 
 def rows(text: str) -> list[list[str]]:
@@ -128,6 +129,36 @@ def test_a_moment_with_too_few_faces_shows_no_number(browse, store):
     assert not re.search(r"[+−]\d", now)
 
 
+def test_an_early_warning_is_over_when_nothing_new_comes(browse, store):
+    def lesson(ago: int) -> str:
+        made = add_mixed(store, [], [0.6] * 700 + [-0.2] * 130, [9] * 830, ended=False, ago=ago)
+        warnings = client.get(f"/lessons/{made}").text.partition("Early warnings")[2].partition("</section>")[0]
+        return re.sub(r"\s+", " ", warnings)
+
+    client = browse("ada", "dashboard.fresh_s=60")
+    now, old = lesson(830), lesson(1800)
+    assert '<li class="on">' in now
+    assert "<strong>since 12" in now
+    assert '<li class="on">' not in old
+    assert re.search(r"<span>12:\d\d–13:49</span>", old)
+
+
+def test_a_comparison_says_what_the_lessons_do_not_share(browse, store):
+    client = browse("root")
+
+    def remarks(*lessons: int) -> list[bool]:
+        text = client.get("/compare?" + "&".join(f"lesson={lesson}" for lesson in lessons)).text
+        return [words in text for words in ("different weights of the index", "judged by different models")]
+
+    assert remarks(1, 2) == [False, False]
+    with store.writing() as session:
+        session.get(Lesson, 2).model_key = "1" * 16
+        session.get(Lesson, 3).weights = WEIGHTS | {"angry": -0.5}
+    assert remarks(1, 2) == [False, True]
+    assert remarks(1, 3) == [True, False]
+    assert remarks(1, 2, 3) == [True, True]
+
+
 def test_a_recording_worked_through_slowly_is_shown_while_it_goes_on(browse, store):
     lesson = add_lesson(store, "Slow", "7a", 0.5, 40, ended=False, ago=1000)
     client = browse("ada", "dashboard.fresh_s=600")
@@ -136,11 +167,14 @@ def test_a_recording_worked_through_slowly_is_shown_while_it_goes_on(browse, sto
     assert "Now at 0:40 +0.50 LSI" in plain(client.get(f"/lessons/{lesson}/panel").text)
 
 
-def add_mixed(store: Any, parts: list[tuple[float, float]], lsi: list[float], fewest: list[int]) -> int:
-    """An ended lesson of two emotions, recorded with groups of one: 9 faces on average in every second."""
+def add_mixed(
+    store: Any, parts: list[tuple[float, float]], lsi: list[float], fewest: list[int], ended: bool = True, ago: int = 0
+) -> int:
+    """A lesson of two emotions, recorded with groups of one: 9 faces on average in every second."""
     lesson = store.start_lesson(
         title="Three of us", class_name="7a", teacher="", purpose="research", model_key="0",
         class_names=["happy", "sad"], weights={"happy": 1.0, "sad": -1.0}, min_group=1,
+        started=datetime.now(UTC) - timedelta(seconds=ago),
     )  # fmt: skip
     columns = [
         {"faces": 9.0, "probabilities": [(1 + x) / 2, (1 - x) / 2], "lsi": x, "lsi_low": x, "lsi_high": x} for x in lsi
@@ -154,7 +188,8 @@ def add_mixed(store: Any, parts: list[tuple[float, float]], lsi: list[float], fe
             LessonSegment(lesson_id=lesson, title=f"Part {start:g}", start_s=start, end_s=end, **columns[0])
             for start, end in parts
         )
-    store.end_lesson(lesson)
+    if ended:
+        store.end_lesson(lesson)
     return lesson
 
 

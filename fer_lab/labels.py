@@ -60,7 +60,7 @@ LABEL_MAPS: dict[str, dict[str, str]] = {
         "6": "angry",
         "7": "neutral",
     },
-    "affectnet": {  # Mollahosseini, Hasani and Mahoor 2017; 8 none, 9 uncertain and 10 no face are no emotions
+    "affectnet": {  # Mollahosseini, Hasani and Mahoor 2017
         "0": "neutral",
         "1": "happy",
         "2": "sad",
@@ -72,6 +72,8 @@ LABEL_MAPS: dict[str, dict[str, str]] = {
     },
     "any": _SPELLINGS,
 }
+#: What releases also label but is no emotion: such images are left out, and counted.
+NO_EMOTION: dict[str, tuple[str, ...]] = {"affectnet": ("8", "9", "10")}  # none, uncertain, no face
 
 
 #: A key of :data:`LABEL_MAPS`, or a map of one's own from a source's names to emotions, null for those to leave out.
@@ -87,13 +89,13 @@ def to_emotion(name: object, label_map: str = "any", where: str = "") -> str:
         where: file and row, for the error message.
 
     Raises:
-        FerLabError: the map or the class is unknown; the known ones are listed. A bare index is refused by the maps of
-            names, since its meaning depends on the release.
+        FerLabError: the map or the class is unknown, or the class is no emotion; the known ones are listed. A bare
+            index is refused by the maps of names, since its meaning depends on the release.
     """
-    known = names_of(label_map)
+    known = {name: emotion for name, emotion in names_of(label_map).items() if emotion is not None}
     key = _normal(name)
     if key in known:
-        return str(known[key])
+        return known[key]
     place = f" in {where}" if where else ""
     unnamed = key.isdigit() and not any(name.isdigit() for name in known)
     hint = " (an unnamed index says nothing about its emotion: name the class)" if unnamed else ""
@@ -111,7 +113,7 @@ def names_of(label_map: LabelMap) -> dict[str, str | None]:
     if isinstance(label_map, str):
         if label_map not in LABEL_MAPS:
             raise FerLabError(f"Unknown label map '{label_map}'; known: {', '.join(LABEL_MAPS)}.")
-        return dict(LABEL_MAPS[label_map])
+        return {**LABEL_MAPS[label_map], **dict.fromkeys(NO_EMOTION.get(label_map, ()))}
     if not isinstance(label_map, Mapping):
         raise FerLabError(f"The label map '{label_map}' is unknown; give a name or {{class: emotion}}.")
     own: dict[str, str | None] = {}

@@ -72,6 +72,18 @@ def test_releases_with_numbers_need_their_map(tmp_path: Path) -> None:
         FolderSource(path=str(root))
 
 
+def test_what_affectnet_labels_as_no_emotion_is_left_out_and_counted(tmp_path: Path) -> None:
+    root = paint(tmp_path, *(f"{label}/{label}.png" for label in (1, 2, 8, 9, 10)))
+    source = FolderSource(path=str(root), label_map="affectnet", size=16)
+    assert source.class_names == ("happy", "sad")
+    found = list(source.read())
+    assert sorted(face.sample_id for face in found if isinstance(face, Face)) == ["1/1.png", "2/2.png"]
+    assert [face.reason for face in found if isinstance(face, LeftOut)] == ["other-class"] * 3
+    (root / "list.csv").write_text("path,label\n1/1.png,1\n2/2.png,2\n10/10.png,10\n")
+    listed = FolderSource(path=str(root), label_map="affectnet", manifest="list.csv").entries
+    assert [entry.emotion for entry in listed] == ["happy", "sad", None]
+
+
 def test_a_map_of_ones_own_names_and_leaves_out(tmp_path: Path) -> None:
     root = paint(tmp_path, "Freude/a.png", "Trauer/b.png", "Sonstiges/c.png", "fear/d.png")
     own = {"Freude": "happy", "trauer": "sad", "sonstiges": None}

@@ -112,13 +112,14 @@ class Robustness(Suite):
         return write_robustness(folder, found)
 
     def rows(self, found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        asked = [name for name in SCENARIOS if any(name in result["scenarios"] for result in found.values())]
         return [
             {
                 "file": file,
                 "clean": result["clean"]["accuracy"],
                 "mean_error": result["mean_error"],
                 "mCE": (result["mce"] or {}).get("mce"),
-                **{name: scenario["accuracy"] for name, scenario in result["scenarios"].items()},
+                **{name: result["scenarios"].get(name, {}).get("accuracy") for name in asked},
                 **{claim["claim"]: claim["verdict"] for claim in result["claims"]},
                 "seconds": result["seconds"],
             }

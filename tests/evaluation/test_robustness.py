@@ -13,6 +13,7 @@ from fer_lab.evaluation.robustness import LogitStore, Robustness
 from fer_lab.evaluation.scenarios import DRAWN_BY, SCENARIOS, SEVERITIES, corrupted
 from fer_lab.evaluation.suites import save_results
 from fer_lab.results.corruption_error import against_row, corruption_error
+from fer_lab.results.suite_tables import terminal
 from tests.evaluation.conftest import made_up_model, made_up_split
 
 
@@ -141,6 +142,16 @@ def test_scenarios_asked_about_earlier_stay_in_the_results(make_trial):
     trial = make_trial(made_up_model("m", by_light))
     Robustness(["noise"], workers=1)(trial)
     assert list(Robustness(["backlight"], workers=1)(trial)["m"]["scenarios"]) == ["backlight", "noise"]
+
+
+def test_files_asked_about_different_scenarios_stand_in_one_table(make_trial):
+    found = Robustness(["noise"], workers=1)(make_trial(made_up_model("a", by_light)))
+    found |= Robustness(["noise", "backlight"], workers=1)(make_trial(made_up_model("b", by_light)))
+    a, b = Robustness().rows(found)
+    assert list(a) == list(b)
+    assert a["backlight"] is None
+    assert b["backlight"] == found["b"]["scenarios"]["backlight"]["accuracy"]
+    terminal([a, b], "Robustness")
 
 
 def result_of(clean, **errors):

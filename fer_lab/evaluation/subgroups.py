@@ -63,7 +63,9 @@ class Subgroups(Suite):
     def rows(self, found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
         file, result = next(iter(found.items()))
         shown = {"all faces": result["overall"]}
-        shown |= {f"{column}: {name}": s for column, groups in result["columns"].items() for name, s in groups.items()}
+        for column, groups in result["columns"].items():
+            worst = (result["worst"][column] or {}).get("group")
+            shown |= {f"{column}: {name}" + " (worst)" * (name == worst): score for name, score in groups.items()}
         return [
             {
                 f"group ({file})": name + ("" if score["enough"] else " (few)"),

@@ -54,9 +54,12 @@ def test_macro_f1_is_over_the_classes_a_group_holds(make_trial):
     assert score["half"]["few"]["classes"] == 2
 
 
-def test_results_as_files(trial):
+def test_results_as_files_and_in_the_terminal(trial):
     suite = Subgroups(["source"])
-    save_results(trial, suite, suite(trial))
+    found = suite(trial)
+    save_results(trial, suite, found)
+    names = [row["group (m)"] for row in suite.rows(found)]
+    assert names == ["all faces", "source: a", "source: b (worst)", "source: c (few)"]
     assert "source: worst is b, accuracy 0.333" in (trial.folder / "table.md").read_text()
     assert (trial.folder / "groups_m.png").exists()
 

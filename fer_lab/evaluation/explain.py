@@ -4,6 +4,7 @@ The faces are of the validation split: looking at test faces would be a way of c
 of the faces are always written; the faces themselves are drawn over only where the data are drawn, or on request.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ class Explain(Suite):
             }
             if self.faces or drawn(trial.data):
                 save_tiles(trial.folder / "tiles", found[model.name]["errors"], faces)
+            else:  # photographs of an earlier call, which asked for them, do not outlive it
+                shutil.rmtree(trial.folder / "tiles", ignore_errors=True)
         return found
 
     def write(self, folder: Path, found: Mapping[str, dict[str, Any]]) -> list[Path]:

@@ -103,8 +103,8 @@ def _own_part(cfg: DictConfig, hydra_cfg: Any, typed: Sequence[str] | None = Non
     finally:
         HydraConfig.instance().cfg = previous
     with open_dict(own):
-        own.choices = {
-            g: c for g, c in choices.items() if not g.startswith("hydra/") and c and g not in ("sweep", "schema")
+        own.choices = {  # neither hydra/launcher nor data@data.sources.folder, a choice inside a choice
+            g: c for g, c in choices.items() if g.isidentifier() and c and g not in ("sweep", "schema")
         }
         # as typed, so that a parent row composes with the same ones
         own.overrides = list(hydra_cfg.overrides.task if typed is None else typed)

@@ -138,3 +138,16 @@ def test_where_the_parts_lie_does_not_decide_the_result() -> None:
     assert hashed("data.sources.folder.path=/b/mine") == hashed()
     assert hashed("data.sources.folder.label_map=raf_db") != hashed()
     assert hashed("data.sources.folder=null") != hashed()
+
+
+def test_the_sources_are_chosen_as_the_file_says() -> None:
+    from fer_lab.schema import CONF_DIR, compose
+
+    printed = (CONF_DIR / "data" / "concat.yaml").read_text().splitlines()[1]
+    another, third = "data@data.sources.fer2013=ferplus", "+data@data.sources.ck=folder"
+    less = "data.sources.folder=null"
+    assert all(word in printed for word in (another, third, less))
+    cfg = compose("train", ["data=concat", another, third, less])
+    kinds = {name: source and source._target_.split(".")[-1] for name, source in cfg.data.sources.items()}
+    assert kinds == {"fer2013": "FerPlusSource", "folder": None, "ck": "FolderSource"}
+    assert cfg.choices.keys() == compose("train").choices.keys()  # tables and W&B show one column, data

@@ -15,8 +15,10 @@ _MIN_IOU = 0.3
 _GATE = 13.28  # 99 % quantile of chi-square with 4 degrees of freedom: x, y, width and height
 # standard deviations in sides of the box: of a found box's place and size, of a new face's speed (a second), of what
 # speed changes by (a second squared), and of what the size drifts by (a square root of a second). A size has no speed:
-# a face that is being hidden shrinks, and would be expected back as a dot. Chosen on scripted walks and a street scene.
-_FOUND, _SPEED, _CHANGE, _DRIFT = 0.06, 1.5, 6.0, 0.5
+# a face that is being hidden shrinks, and would be expected back as a dot. Chosen on scripted walks and a street scene,
+# where a woman passes close to the camera at 7 sides a second. That must lie within a new face's speed: where she is
+# looked for in every second frame and it does not (1.5), she gets a new number each time, and the old ones take others.
+_FOUND, _SPEED, _CHANGE, _DRIFT = 0.06, 2.5, 6.0, 0.5
 _SURE = 3.0  # standard deviations within which a face is looked for by whoever must not miss it
 
 

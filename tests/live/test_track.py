@@ -52,7 +52,9 @@ def test_a_face_missed_for_less_than_a_second_is_the_same_and_then_a_new_one():
 def test_a_face_somewhere_else_is_a_new_one():
     tracker = Tracker()
     tracker.update(boxes((0, 0)), 0.0)
-    assert tracker.update(boxes((7, 0)), 0.1).tolist() == [1]  # IoU 30 / 170
+    assert tracker.update(boxes((11, 0)), 0.1).tolist() == [
+        1
+    ]  # nobody's head moves by its width in a tenth of a second
 
 
 @pytest.mark.parametrize("fps", [5, 25])
@@ -82,6 +84,15 @@ def test_a_walker_is_the_same_after_an_occlusion_of_ten_frames():
         int(n) for frame in range(60) for n in tracker.update(path[frame][: 0 if frame in hidden else 1], frame / 25)
     }
     assert numbers == {0}
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_who_hurries_past_the_camera_is_one_face_and_takes_nobody_s_number(every):
+    path = walk((0, 0, 17, 0), *((150 * seat, 20, 0, 0) for seat in range(1, 5)), frames=40)  # 7 sides a second
+    tracker, numbers = Tracker(), []
+    for frame in range(0, 40, every):
+        numbers.append(tracker.update(path[frame], frame / 25).tolist())
+    assert numbers == [[0, 1, 2, 3, 4]] * len(numbers)
 
 
 def test_two_who_cross_keep_their_numbers_although_one_hides_the_other():
@@ -141,21 +152,26 @@ def test_a_face_that_shrinks_as_it_is_hidden_comes_back_as_itself():
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "media").exists(), reason="no videos in shared/media")
 @pytest.mark.parametrize(
-    ("name", "least", "most"),
+    ("name", "every", "least", "most"),
     [
-        ("closeup_a", 1, 1),
-        ("closeup_b", 1, 1),
+        ("closeup_a", 1, 1, 1),
+        ("closeup_a", 2, 1, 1),
+        ("closeup_b", 1, 1, 1),
         # by eye 12 people and a face drawn on a wall: 18 numbers, because 5 come back after more than a second or
         # turned away, and 3 times one takes another's place (two red-haired boys, a man behind a man)
-        ("street_5_to_9_faces", 13, 19),
+        ("street_5_to_9_faces", 1, 13, 19),
+        ("street_5_to_9_faces", 2, 13, 20),
     ],
 )
-def test_faces_of_real_videos_are_counted(name, least, most):
+def test_faces_of_real_videos_are_counted(name, every, least, most):
     detector, tracker = build_detector(YUNET, 960, 20), Tracker()
     film = cv2.VideoCapture(str(SHARED / "media" / "video" / f"{name}.mp4"))
     fps, numbers, frame = film.get(cv2.CAP_PROP_FPS), set(), 0
     while (read := film.read())[0]:
-        numbers |= set(tracker.update(detector(read[1]), frame / fps).tolist())
+        if frame % every == 0:
+            numbers |= set(tracker.update(detector(read[1]), frame / fps).tolist())
+        else:
+            numbers |= set(tracker.predict(frame / fps)[0].tolist())
         frame += 1
     assert frame > 100
     assert least <= len(numbers) <= most

@@ -88,7 +88,7 @@ def test_a_walker_is_the_same_after_an_occlusion_of_ten_frames():
 
 @pytest.mark.parametrize("every", [1, 2])
 def test_who_hurries_past_the_camera_is_one_face_and_takes_nobody_s_number(every):
-    path = walk((0, 0, 17, 0), *((150 * seat, 20, 0, 0) for seat in range(1, 5)), frames=40)  # 7 sides a second
+    path = walk((0, 0, 19, 0), *((150 * seat, 20, 0, 0) for seat in range(1, 5)), frames=40)  # 8 sides a second
     tracker, numbers = Tracker(), []
     for frame in range(0, 40, every):
         numbers.append(tracker.update(path[frame], frame / 25).tolist())

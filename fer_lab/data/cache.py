@@ -35,7 +35,7 @@ from fer_lab.labels import index_of
 
 SPLIT_FILE = "split.parquet"
 VOTES = "votes_"
-_VERSION = 4
+_VERSION = 5
 _ROWS = 10_000  # in memory at a time
 _TYPES = {
     "sample_id": pa.string(),

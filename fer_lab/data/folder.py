@@ -30,7 +30,8 @@ class FolderSource(Source):
     """Images in a folder a class, at any depth, of any size, grey or colour: one's own, CK+48, RAF-DB, AffectNet.
 
     Class and split are the names of folders (`train/happy/…`, `happy/S010/…`), or stand in a manifest. Without a split
-    of its own, the faces are split as the selection says (70/15/15). The sample id is the path below `path`.
+    of its own, the faces are split as the selection says (70/15/15). The sample id is the path below `path`; columns
+    `width` and `height` are the picture's own, in pixels.
 
     Attributes:
         path: the folder.
@@ -136,7 +137,7 @@ class FolderSource(Source):
         if not _is_utf8(entry.name):
             raise FerLabError(f"{where!a}: the name is not UTF-8; rename it, or use data.on_corrupt=skip.")
         image = read_image(self.root / entry.name, where)
-        columns = dict(entry.columns)
+        columns = {"width": image.shape[1], "height": image.shape[0], **entry.columns}
         if detector is None:
             face = fit(image, self.size, self.channels, self.fit)
         else:

@@ -23,6 +23,8 @@ _LEAST_MEAN = 2
 #: Numbers of at most so many different values are taken as they are (raters who agree), others are cut into thirds.
 _FEW_VALUES = 3
 _AGREEMENT = "agreement"
+#: The picture's own size, scored by on request only.
+_SIZES = ("width", "height")
 _THIRDS = ("lowest third", "middle third", "highest third")
 
 
@@ -30,7 +32,8 @@ class Subgroups(Suite):
     """Accuracy, macro-F1 and ECE of every group of every column, with their intervals.
 
     Args:
-        by: columns of the source (subject, source, brightness ...; agreement where there are votes); None for all.
+        by: columns of the source (subject, source, brightness ...; agreement where there are votes); None for all but
+            width and height.
     """
 
     name, split = "subgroups", "test"
@@ -50,7 +53,11 @@ class Subgroups(Suite):
         columns = known_columns(trial.split)
         groups = {name: grouped(columns[name]) for name in self.by or columns}
         if self.by is None:
-            groups = {name: names for name, names in groups.items() if 1 < len(set(names)) <= len(names) / _LEAST_MEAN}
+            groups = {
+                name: names
+                for name, names in groups.items()
+                if name not in _SIZES and 1 < len(set(names)) <= len(names) / _LEAST_MEAN
+            }
         found = {}
         for model in trial.models:
             logits = predict(model.logits, trial.split, f"Test, {model.name}")

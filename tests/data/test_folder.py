@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fer_lab.data import folder as folder_module
+from fer_lab.data.audit import as_used, findings, read_facts
 from fer_lab.data.cache import open_cache
 from fer_lab.data.dataset import FaceData
 from fer_lab.data.folder import FolderSource
@@ -62,6 +63,17 @@ def test_classes_are_those_that_are_there_in_the_one_order(tmp_path: Path) -> No
         FolderSource(path=str(root), classes=["sad", "angry"])
     with pytest.raises(FerLabError, match="shows only angry"):
         FolderSource(path=str(root), classes=["angry"])
+
+
+def test_the_audit_tells_how_large_the_pictures_were(tmp_path: Path) -> None:
+    root = paint(tmp_path, *(f"happy/{i}.png" for i in range(30)), shape=(30, 50))
+    paint(root, *(f"sad/{i}.png" for i in range(30)))
+    source = FolderSource(path=str(root))
+    facts, unreadable = read_facts(source)
+    facts, split = as_used(source, facts)
+    resolution = findings(source, facts, unreadable, split)["resolution"]
+    assert {(one["width"], one["height"]) for one in resolution["most"]} == {(50, 30), (20, 20)}
+    assert resolution["shorter_side"]["max"] == 30
 
 
 def test_releases_with_numbers_need_their_map(tmp_path: Path) -> None:
@@ -149,7 +161,10 @@ def test_a_manifest_says_class_subject_split_and_more(tmp_path: Path) -> None:
         "a/2.png;anger;dev;8;;bright\n\nb 3.png;joy;test;7;5;\n"
     )
     faces = faces_of(root, manifest="list.csv", manifest_columns={"path": "pth"})
-    assert {name: (f.emotion, f.split, dict(f.columns)) for name, f in faces.items()} == {
+    assert all((f.columns["width"], f.columns["height"]) == (20, 20) for f in faces.values())
+    further = {"subject", "age", "light"}
+    told = {name: {k: v for k, v in f.columns.items() if k in further} for name, f in faces.items()}
+    assert {name: (f.emotion, f.split, told[name]) for name, f in faces.items()} == {
         "a/1.png": ("happy", "train", {"subject": "7", "age": 31.0, "light": "dim"}),
         "a/2.png": ("angry", "validation", {"subject": "8", "light": "bright"}),
         "b 3.png": ("happy", "test", {"subject": "7", "age": 5.0}),

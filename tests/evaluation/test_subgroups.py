@@ -17,7 +17,8 @@ N = 210
 def trial(make_trial):
     """Right on every face of source a, wrong on two thirds of source b; c is small."""
     source = np.repeat(["a", "b", "c"], [100, 90, 20])
-    split = made_up_split(N, source=source, brightness=np.linspace(0, 200, N), where=np.arange(N).astype(str))
+    columns = {"source": source, "brightness": np.linspace(0, 200, N), "width": np.where(source == "a", 48, 100)}
+    split = made_up_split(N, where=np.arange(N).astype(str), **columns)
     answers = np.eye(7, dtype=np.float32)[split.labels] * 5
     wrong = (source == "b") & (np.arange(N) % 3 > 0) | (source == "c")
     answers[wrong] = np.roll(answers[wrong], 1, axis=1)
@@ -27,7 +28,7 @@ def trial(make_trial):
 
 def test_groups_their_scores_and_the_worst(trial):
     found = Subgroups()(trial)["m"]
-    assert list(found["columns"]) == ["source", "brightness"]  # `where` names single faces
+    assert list(found["columns"]) == ["source", "brightness"]  # `where` names single faces, width is not asked for
     source = found["columns"]["source"]
     assert [source[name]["n"] for name in "abc"] == [100, 90, 20]
     assert source["a"]["accuracy"] == 1
@@ -39,6 +40,10 @@ def test_groups_their_scores_and_the_worst(trial):
     assert found["worst"]["source"]["below_best"] == pytest.approx(2 / 3)
     assert sum(score["n"] for score in found["columns"]["brightness"].values()) == N
     assert [name.split()[0] for name in found["columns"]["brightness"]] == ["lowest", "middle", "highest"]
+
+
+def test_the_pictures_own_size_is_scored_by_on_request(trial):
+    assert list(Subgroups(["width"])(trial)["m"]["columns"]["width"]) == ["100", "48"]
 
 
 def test_macro_f1_is_over_the_classes_a_group_holds(make_trial):

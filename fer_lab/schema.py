@@ -51,6 +51,7 @@ VOLATILE = (
 NEUTRAL: dict[str, Any] = {
     "augment.rare_steps": None,
     "augment.rarity": 0.0,
+    "data.copies": "group",
     "data.dedup": "none",
     "data.fold": 0,
     "data.folds": None,
@@ -248,7 +249,7 @@ def deciding_part(cfg: DictConfig) -> dict[str, Any]:
         if key in VOLATILE or node.get(last) == NEUTRAL[key]:
             node.pop(last, None)
     for source in ((plain.get("data") or {}).get("sources") or {}).values():  # what they hold is in the data's manifest
-        for name in ("path", "votes", "manifest", "detector_file"):
+        for name in ("path", "votes", "manifest", "detector_file", "copies"):  # copies: a part's own is refused
             (source or {}).pop(name, None)
     weights = (plain.get("backbone") or {}).get("weights")
     if weights:  # where the file lies does not matter; its bytes are part of the run's key

@@ -35,7 +35,7 @@ class FaceSplit:
         groups: uint64 N, equal for faces with equal pixels.
         votes: float32 N×K, shares of the raters' votes; None for a source without raters.
         columns: arrays of N by name: brightness (float32, mean pixel, 0-255), copy_in_train (bool: a face of validation
-            or test whose pixels stand in training), and those the source gives, such as subject.
+            or test with a copy in training), and those the source gives, such as subject.
     """
 
     images: np.ndarray

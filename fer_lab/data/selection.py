@@ -4,7 +4,7 @@ The steps, in this order, on a table of the decoded faces, without their pixels:
 
 1. Split: `split_file`, or `folds`, or `fractions`, or the source's own; faces without one are split 70/15/15,
    and where a source's own lacks validation or test, 15 % of training become it.
-2. Copies are marked: faces whose pixels stand on another side of that split too.
+2. Copies are marked: faces whose pixels, or near-duplicates, stand on another side of that split too.
 3. `take` and `take_held_out` keep a share of it, for quick studies.
 4. `exclude` takes listed faces out of training; validation and test are never changed by such a list.
 5. `dedup` acts on the copies.
@@ -15,6 +15,7 @@ The marks come before what is left out, so rows of one split have the same clean
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -53,7 +54,9 @@ class Selection:
         take_held_out: likewise of validation and test.
         dedup: `none`; `train`: training loses every face with a copy in validation or test, of the copies within
             training all but the first, and all of them where their labels differ; `clean_test`: validation and test
-            lose every face with a copy in training. Copies are faces with equal pixels.
+            lose every face with a copy in training.
+        copies: what counts as one for `dedup` and for the scores of the clean test faces: `group` (equal pixels) or
+            `near` (near-duplicates, identical faces among them).
         exclude: txt (an id a line), csv or parquet (sample_id) of faces to train without. It acts on training only.
 
     Raises:
@@ -70,6 +73,7 @@ class Selection:
     take: float = 1.0
     take_held_out: float = 1.0
     dedup: str = "none"
+    copies: str = "group"
     exclude: str | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +81,7 @@ class Selection:
         self.group_by = [self.group_by] if isinstance(self.group_by, str) else list(self.group_by or ())
         _one_of("on_corrupt", self.on_corrupt, ("stop", "skip"))
         _one_of("dedup", self.dedup, ("none", "train", "clean_test"))
+        _one_of("copies", self.copies, ("group", "near"))
         given = [key for key in ("split_file", "folds", "fractions") if getattr(self, key) is not None]
         if len(given) > 1:
             raise FerLabError(f"data.{given[0]} and data.{given[1]} both make a split; set one of them to null.")
@@ -101,7 +106,8 @@ class Selection:
         shared = (self.on_corrupt, self.folds, self.fold, self.split_seed, self.take, self.take_held_out, self.dedup)
         fractions = None if self.fractions is None else list(self.fractions)
         files = [path and file_digest(Path(path).expanduser()) for path in (self.split_file, self.exclude)]
-        return {"shared": shared, "fractions": fractions, "group_by": list(self.group_by), "files": files}
+        later = {} if self.copies == "group" else {"copies": self.copies}  # keys made before it was an option stay
+        return {"shared": shared, "fractions": fractions, "group_by": list(self.group_by), "files": files, **later}
 
     def arrange(
         self, table: pd.DataFrame, class_names: Sequence[str], near: Callable[[], np.ndarray]
@@ -111,23 +117,25 @@ class Selection:
         Args:
             table: a row a face: sample_id, label (int), group (uint64, equal for equal pixels, uniform over different
                 ones), split (a name of SPLITS, or "" where the source has none), and the source's columns.
-            near: gives the near-duplicate clusters, int64 N; only called where a new split needs them.
+            near: gives the near-duplicate clusters, int64 N; called at most once, where a new split or `copies` needs
+                them.
 
         Returns:
             The rows that are used, with their index, their split, and `copy_in_train` (bool: a validation or test face
-            whose pixels stand in training, before anything was left out); and what was done: method, divided_groups
+            with a copy in training, before anything was left out); and what was done: method, divided_groups
             (groups of equal pixels, or subjects, with faces on two sides) and left_out {option: faces}.
 
         Raises:
             FerLabError: a listed id is unknown, `group_by` names no column, or `take` empties a class.
         """
+        near = cache(near)
         side, method = self._sides(table, near)
-        in_train = np.isin(table["group"].to_numpy(), table["group"].to_numpy()[side == _TRAIN])
-        held_out = np.isin(table["group"].to_numpy(), table["group"].to_numpy()[side > _TRAIN])
+        copy = near() if self.copies == "near" else table["group"].to_numpy()
+        in_train = np.isin(copy, copy[side == _TRAIN])
         listed = side >= 0
         taken = listed & self._taken(table, side, class_names)
         used = taken & self._not_excluded(table, side)
-        kept = used & self._unique(table, side, used, in_train, held_out)
+        kept = used & self._unique(table, side, used, copy, in_train)
         faces = [len(table), *(int(some.sum()) for some in (listed, taken, used, kept))]
         left_out = dict(
             zip(("split_file", "take", "exclude", "dedup"), (a - b for a, b in pairwise(faces)), strict=True)
@@ -203,16 +211,16 @@ class Selection:
         return ~(listed & (side == _TRAIN))
 
     def _unique(
-        self, table: pd.DataFrame, side: np.ndarray, kept: np.ndarray, in_train: np.ndarray, held_out: np.ndarray
+        self, table: pd.DataFrame, side: np.ndarray, kept: np.ndarray, copy: np.ndarray, in_train: np.ndarray
     ) -> np.ndarray:
         if self.dedup == "clean_test":
             return ~((side > _TRAIN) & in_train)
         unique = np.ones(len(table), bool)
         if self.dedup == "train":
-            unique[(side == _TRAIN) & held_out] = False
-            inside = table[kept & (side == _TRAIN) & unique]
-            conflicting = inside.groupby("group")["label"].transform("nunique") > 1
-            unique[inside.index[inside["group"].duplicated() | conflicting]] = False
+            unique[(side == _TRAIN) & np.isin(copy, copy[side > _TRAIN])] = False
+            inside = table.assign(copy=copy)[kept & (side == _TRAIN) & unique]
+            conflicting = inside.groupby("copy")["label"].transform("nunique") > 1
+            unique[inside.index[inside["copy"].duplicated() | conflicting]] = False
         return unique
 
 

@@ -11,7 +11,8 @@ from fer_lab.evaluation.predict import COPY, load_predictions, load_votes
 
 
 def clean_test_scores(path: Path, class_names: Sequence[str], decision: Decision) -> dict[str, Any]:
-    """Score the faces of a test split that have no copy (equal pixels) in training, before anything was left out of it.
+    """Score the faces of a test split without a copy (equal pixels; with `data.copies=near` near-duplicates, too)
+    in training, before anything was left out of it.
 
     Rows that train on less, or without copies (`data.dedup=train`), are so scored on the same clean faces.
 

@@ -181,6 +181,32 @@ def test_dedup_by_hand(copies: pd.DataFrame) -> None:
     assert (ids(clean, "validation"), ids(clean, "test")) == ({"d1"}, {"d2", "f1"})
 
 
+def test_near_duplicates_count_as_copies_on_request(copies: pd.DataFrame) -> None:
+    """f is nearly a (train, test, validation), e nearly b (both in training, with other labels), d nearly nothing."""
+    calls, near = [], copies["group"].replace({6: 1, 5: 2}).to_numpy(np.int64)
+
+    def found() -> np.ndarray:
+        calls.append(1)
+        return near
+
+    def of(**options) -> pd.DataFrame:
+        return Selection(copies="near", **options).arrange(copies, CLASSES, found)[0]
+
+    none, train, clean = (of(dedup=dedup) for dedup in ("none", "train", "clean_test"))
+    assert len(calls) == 3
+    assert none["sample_id"][none["copy_in_train"]].tolist() == ["a2", "a3", "f1"]
+    assert ids(train, "train") == set(), "e1 contradicts b1 and b2"
+    assert (ids(clean, "validation"), ids(clean, "test")) == ({"d1"}, {"d2"})
+    assert ids(clean, "train") == ids(none, "train")
+    with pytest.raises(AssertionError, match="looked for"):
+        arranged(copies, copies="near")
+
+
+def test_keys_of_runs_made_before_near_copies_stay() -> None:
+    assert "copies" not in Selection().selection_key()
+    assert Selection(copies="near").selection_key() != Selection().selection_key()
+
+
 @pytest.mark.parametrize("form", ["txt", "csv", "parquet"])
 def test_exclude_leaves_training_alone_and_only_training(form: str, copies: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / f"list.{form}"
@@ -257,6 +283,7 @@ def test_an_unknown_sample_in_a_list(tmp_path: Path) -> None:
         ({"take": 0}, "data.take=0 must be above 0"),
         ({"take_held_out": 1.5}, "data.take_held_out=1.5"),
         ({"dedup": "test"}, "use none, train or clean_test"),
+        ({"copies": "exact"}, "data.copies=exact is unknown; use group or near"),
         ({"on_corrupt": "ignore"}, "use stop or skip"),
         ({"exclude": "nowhere.txt"}, "data.exclude=nowhere.txt does not exist"),
         ({"split_file": "nowhere.csv"}, "data.split_file=nowhere.csv does not exist"),

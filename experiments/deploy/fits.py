@@ -52,7 +52,7 @@ def main() -> None:
     print(f"{'':60s} accuracy, macro-F1, other answers")
     show("trained", trained)
     few = training.images[np.sort(np.random.default_rng(0).permutation(len(training))[:FITTED])]
-    for name in ("gates frozen", "two thirds of the gates frozen", "relu6"):
+    for name in CHANGES:
         changed = CHANGES[name](run.network, few)
         fitted = reconstruct(changed, run.network, few)
         remeasure(changed, few)

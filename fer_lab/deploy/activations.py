@@ -1,9 +1,9 @@
 """Networks whose activations runtimes cannot compute on integers, made ones whose activations they can.
 
-SiLU and hard-swish multiply a tensor by a function of itself: on integers two more passes over it, with rounding in
-between; ReLU6 is part of the convolution before it and costs nothing. A squeeze-excite gate costs a pooling and a
-multiplication of the whole tensor; at its mean over the training faces it is a constant, which goes into the weights of
-the convolution behind it. Both change the function, so `fer_lab.deploy.reconstruct` follows.
+A squeeze-excite gate costs a pooling and a multiplication of the whole tensor; at its mean over the training faces it
+is a constant, which goes into the weights of the convolution behind it. SiLU resembles hard-swish, and has integer
+kernels where that has none. ReLU6 for both: `fer_lab.deploy.relu6`. All change the function, so
+`fer_lab.deploy.reconstruct` follows.
 """
 
 import copy
@@ -13,34 +13,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer_lab.errors import FerLabError
 from fer_lab.models.network import Network
 
 BATCH = 32
 #: Activations that multiply their input by a gate of itself, by class name, as timm has them, and their kind.
 _CURVED = {"SiLU": "silu", "Swish": "silu", "SwishMe": "silu"}
 _CURVED |= {"Hardswish": "hard_swish", "HardSwish": "hard_swish", "HardSwishMe": "hard_swish"}
-_KNOWN: dict[str, Callable[[], nn.Module]] = {"relu6": nn.ReLU6, "relu": nn.ReLU, "silu": nn.SiLU}
+STILL = 0.01  # a gate whose error when frozen is below this is a constant; LiteRT cannot scale what it is made of
+
+
+def is_curved(module: nn.Module) -> bool:
+    """Whether a module is a SiLU or a hard-swish."""
+    return type(module).__name__ in _CURVED
 
 
 def curved(network: nn.Module) -> set[str]:
     """Which of "silu" and "hard_swish" a network has."""
-    return {_CURVED[type(module).__name__] for module in network.modules() if type(module).__name__ in _CURVED}
+    return {_CURVED[type(module).__name__] for module in network.modules() if is_curved(module)}
 
 
-def replace_activations(network: Network, by: str = "relu6") -> Network:
-    """A copy with every SiLU and hard-swish replaced. SiLU for hard-swish, which was made to resemble it, has integer
-    kernels where hard-swish has none.
-
-    Raises FerLabError for an unknown `by`.
-    """
-    if by not in _KNOWN:
-        raise FerLabError(f"activation {by} is unknown: choose {', '.join(_KNOWN)}")
+def silu_for_all(network: Network) -> Network:
+    """A copy with SiLU for every hard-swish."""
     changed = copy.deepcopy(network)
     for parent in list(changed.modules()):
         for name, child in parent.named_children():
-            if type(child).__name__ in _CURVED:
-                setattr(parent, name, _KNOWN[by]())
+            if is_curved(child):
+                setattr(parent, name, nn.SiLU())
     return changed
 
 
@@ -92,13 +90,14 @@ def mean_gates(network: Network, faces: np.ndarray) -> tuple[list[Tensor], list[
 
 
 def freeze_gates(network: Network, faces: np.ndarray, share: float = 1.0) -> Network:
-    """A copy without squeeze-excites: each gate's mean over `faces` is multiplied into the convolution behind it.
+    """A copy with fewer squeeze-excites: each gate's mean over `faces` is multiplied into the convolution behind it.
 
-    share: of the gates; those go first that differ least from face to face.
+    share: of the gates; those go first that differ least from face to face, and those that hardly do so always.
     """
     changed = copy.deepcopy(network).eval()
     means, errors = mean_gates(changed, faces)
-    chosen = np.argsort(errors)[: round(share * len(errors))]
+    still = sum(error < STILL for error in errors)
+    chosen = np.argsort(errors)[: max(round(share * len(errors)), still)]
     blocks = squeeze_excites(changed)
     for place in chosen:
         block, behind = blocks[place]

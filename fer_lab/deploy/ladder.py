@@ -15,13 +15,14 @@ import onnx
 
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy import openvino, qat, refit, tflite
-from fer_lab.deploy.activations import curved, freeze_gates, replace_activations, squeeze_excites
+from fer_lab.deploy.activations import curved, freeze_gates, silu_for_all, squeeze_excites
 from fer_lab.deploy.distill import Distillation, divergence, remeasure
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.onnx import save, trace
 from fer_lab.deploy.prune import Pruning
 from fer_lab.deploy.quantization import StaticInt8, draw_balanced
 from fer_lab.deploy.reconstruct import reconstruct
+from fer_lab.deploy.relu6 import fit_relu6
 from fer_lab.deploy.rewrite import fold_preprocessing, pool_globally
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.models.network import Network
@@ -35,11 +36,11 @@ QAT = "quantisation-aware"  # fine-tuned so (fer_lab.deploy.qat): the last step 
 CHANGES: dict[str, Callable[[Network, np.ndarray], Network]] = {
     "gates frozen": freeze_gates,
     "two thirds of the gates frozen": lambda network, faces: freeze_gates(network, faces, 2 / 3),
-    "relu6": lambda network, _: replace_activations(network, "relu6"),
-    "silu": lambda network, _: replace_activations(network, "silu"),
+    "relu6": lambda network, faces: fit_relu6(freeze_gates(network, faces, 0), faces),
+    "silu": lambda network, _: silu_for_all(network),
 }
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
-FITTED, HELD, ENOUGH = 384, 256, 0.05  # faces a change is reconstructed and judged on; nats that need no distillation
+FITTED, HELD, ENOUGH = 1024, 256, 0.05  # faces a change is reconstructed and judged on; nats that need no distillation
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
     acts, gates = curved(network), bool(squeeze_excites(network))
     changed = ["gates frozen", "two thirds of the gates frozen"] * gates
     if acts:
-        changed += ["relu6"] + ["relu6 + gates frozen"] * gates + ["silu"] * ("hard_swish" in acts)
+        changed += ["relu6"] + ["gates frozen + relu6"] * gates + ["silu"] * ("hard_swish" in acts)
     floats = [pruned] if pruned else []
     changed += floats
     changed += [QAT, *(f"{name} + {QAT}" for name in changed)]

@@ -9,7 +9,7 @@ few hundred faces have places, so seconds do what thousands of steps of distilla
 
 import copy
 from collections.abc import Callable
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ BATCH = 16
 PLACES = 20_000  # rows of a layer's least squares, over all faces
 STRENGTH = 1e-3  # of the pull to the weights as they are, times the mean square of what a layer reads
 Layer: TypeAlias = nn.Conv2d | nn.Linear
+Places: TypeAlias = tuple[Tensor, Tensor]  # rows and columns
+Shown: TypeAlias = tuple[Places | None, Tensor]  # where, and what a layer gives there
 
 
 @torch.no_grad()
@@ -45,11 +47,45 @@ def reconstruct(changed: Network, trained: Network, faces: np.ndarray, seed: int
     steps = list(zip(student.steps(), teacher.steps(), strict=True))
     for step, original in track(steps, "fitting layers", console=Console(stderr=True), transient=True):
         known = dict(original.named_modules())
-        for name, layer in _layers(step, read[0][:1]):
-            if _can_be_fitted(name, layer, known.get(name)):
-                _fit(step, original, layer, cast(Layer, known[name]), read, wanted, len(faces), generator)
-        read, wanted = [step(batch) for batch in read], [original(batch) for batch in wanted]
+        fitted = {
+            name: layer for name, layer in _layers(step, read[0][:1]) if _can_be_fitted(name, layer, known.get(name))
+        }
+        targets, wanted = _shown(
+            original, [known[name] for name in fitted], wanted, max(PLACES // len(faces), 1), generator
+        )
+        for layer, target in zip(fitted.values(), targets, strict=True):
+            _fit(step, layer, read, target)
+        read = [step(batch) for batch in read]
     return student
+
+
+def _shown(
+    step: nn.Module, layers: list[nn.Module], batches: list[Tensor], places: int, generator: torch.Generator
+) -> tuple[list[list[Shown]], list[Tensor]]:
+    """What each of the layers gives for each batch, at so many places drawn; and what the step gives."""
+    seen: list[list[Shown]] = [[] for _ in layers]
+
+    def note(into: list[Shown]) -> Callable[..., None]:
+        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+            picked = None
+            if output.dim() == 4:
+                height, width = output.shape[2:]
+                drawn = torch.randperm(height * width, generator=generator)[:places]
+                picked = drawn // width, drawn % width
+            into.append((picked, _at(output, picked).clone()))
+
+        return hook
+
+    hooks = [layer.register_forward_hook(note(into)) for layer, into in zip(layers, seen, strict=True)]
+    given = [step(batch) for batch in batches]
+    for hook in hooks:
+        hook.remove()
+    return seen, given
+
+
+def _at(output: Tensor, picked: Places | None) -> Tensor:
+    """N×C×H×W at some places: N×C×places; all of N×C."""
+    return output if picked is None else output[:, :, picked[0], picked[1]]
 
 
 def _layers(step: nn.Module, batch: Tensor) -> list[tuple[str, Layer]]:
@@ -73,31 +109,18 @@ def _can_be_fitted(name: str, layer: Layer, original: nn.Module | None) -> bool:
     return isinstance(layer, nn.Linear) or (layer.groups in (1, layer.in_channels) and layer.padding_mode == "zeros")
 
 
-def _fit(
-    step: nn.Module,
-    original: nn.Module,
-    layer: Layer,
-    target: Layer,
-    read: list[Tensor],
-    wanted: list[Tensor],
-    faces: int,
-    generator: torch.Generator,
-) -> None:
-    """Move one layer's weight and bias, in place. read, wanted: what the two steps are given, in batches."""
+def _fit(step: nn.Module, layer: Layer, read: list[Tensor], target: list[Shown]) -> None:
+    """Move one layer's weight and bias, in place. read: what the step is given, in batches; target: what the layer
+    should give then."""
     seen: dict[str, Tensor] = {}
-    hooks = [
-        layer.register_forward_hook(lambda _, inputs, output: seen.update(x=inputs[0], y=output)),
-        target.register_forward_hook(lambda _, inputs, output: seen.update(wanted=output)),
-    ]
+    hook = layer.register_forward_hook(lambda _, inputs, output: seen.update(x=inputs[0], y=output))
     gram, cross = torch.zeros(()), torch.zeros(())
-    for given, expected in zip(read, wanted, strict=True):
+    for given, (picked, wanted) in zip(read, target, strict=True):
         step(given)
-        original(expected)
-        x, error = _rows(layer, seen["x"], seen["wanted"] - seen["y"], max(PLACES // faces, 1), generator)
+        x, error = _rows(layer, seen["x"], seen["y"].shape, picked, wanted - _at(seen["y"], picked))
         x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
         gram, cross = gram + (x.mT @ x).double(), cross + (x.mT @ error).double()
-    for hook in hooks:
-        hook.remove()
+    hook.remove()
     squares = gram.diagonal(dim1=-2, dim2=-1)[:, :-1].mean(1)
     pull = (STRENGTH * squares + 1e-4 * squares.mean() + 1e-9)[:, None].repeat(1, gram.shape[-1])
     pull[:, -1] *= 1e-6  # the bias is free
@@ -107,13 +130,12 @@ def _fit(
     layer.bias = nn.Parameter(shift if layer.bias is None else layer.bias + shift)
 
 
-def _rows(layer: Layer, x: Tensor, error: Tensor, places: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What a layer reads at some places and what is amiss there: groups × rows × inputs, groups × rows × outputs."""
-    if isinstance(layer, nn.Linear):
+def _rows(layer: Layer, x: Tensor, shape: torch.Size, picked: Places | None, error: Tensor) -> tuple[Tensor, Tensor]:
+    """What a layer reads where it is to be fitted and what is amiss there: groups × rows × inputs, groups × rows ×
+    outputs. shape: of what it gives."""
+    if isinstance(layer, nn.Linear) or picked is None:
         return x.reshape(1, -1, x.shape[-1]), error.reshape(1, -1, error.shape[-1])
-    height, width = error.shape[2:]
-    picked = torch.randperm(height * width, generator=generator)[:places]
-    rows, columns = picked // width, picked % width
+    (height, width), (rows, columns) = shape[2:], picked
     (a, b), (down, right) = layer.kernel_size, layer.stride
     # timm's "same" convolutions pad before they convolve, others as they say: either way to so many rows and columns.
     extra = ((width - 1) * right + b - x.shape[3], (height - 1) * down + a - x.shape[2])
@@ -121,7 +143,6 @@ def _rows(layer: Layer, x: Tensor, error: Tensor, places: int, generator: torch.
     left, top = own if any(own) else (extra[0] // 2, extra[1] // 2)
     padded = F.pad(x, (left, extra[0] - left, top, extra[1] - top))
     windows = padded.unfold(2, a, down).unfold(3, b, right)[:, :, rows, columns].flatten(3)  # N × C × places × taps
-    error = error[:, :, rows, columns]
     if layer.groups == 1:
         return windows.transpose(1, 2).flatten(2).flatten(0, 1)[None], error.transpose(1, 2).flatten(0, 1)[None]
     return windows.transpose(0, 1).flatten(1, 2), error.transpose(0, 1).flatten(1, 2).unsqueeze(2)

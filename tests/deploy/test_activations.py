@@ -1,5 +1,6 @@
 """Replaced activations, frozen gates, folded preprocessing and distillation, on networks of the real kinds."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from fer_lab.deploy.activations import curved, freeze_gates, mean_gates, replace_activations, squeeze_excites
+from fer_lab.deploy.activations import curved, freeze_gates, mean_gates, silu_for_all, squeeze_excites
 from fer_lab.deploy.distill import Distillation, remeasure
 from fer_lab.deploy.equalization import equalize
+from fer_lab.deploy.relu6 import fit_relu6
 from fer_lab.deploy.rewrite import fold_preprocessing, pool_globally
 from fer_lab.errors import FerLabError
 from fer_lab.models.network import Network, build_network
@@ -71,15 +73,14 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
 
 
-def test_activations_are_replaced_in_a_copy(tiny: Network) -> None:
+def test_activations_are_replaced_in_a_copy(tiny: Network, faces: np.ndarray) -> None:
     assert curved(tiny) == {"silu"}
-    assert curved(replace_activations(tiny)) == set()
+    assert curved(fit_relu6(freeze_gates(tiny, faces), faces)) == set()
     assert curved(tiny) == {"silu"}
     large = build_network(compose("train", ["backbone=mobilenetv3_small"]), 7)
     assert curved(large) == {"hard_swish"}
-    assert curved(replace_activations(large, "silu")) == {"silu"}
-    with pytest.raises(FerLabError, match="tanh is unknown"):
-        replace_activations(tiny, "tanh")
+    assert curved(silu_for_all(large)) == {"silu"}
+    assert curved(large) == {"hard_swish"}
 
 
 def test_frozen_gates_are_the_mean_gates(tiny: Network, faces: np.ndarray) -> None:
@@ -98,8 +99,18 @@ def test_frozen_gates_are_the_mean_gates(tiny: Network, faces: np.ndarray) -> No
     assert torch.allclose(scaled, behind.weight * gates.view(1, -1, 1, 1))
 
 
+def test_gates_that_hardly_move_go_whatever_share_is_asked_for(tiny: Network, faces: np.ndarray) -> None:
+    still = copy.deepcopy(tiny)
+    block, _ = squeeze_excites(still)[0]
+    with torch.no_grad():
+        block.se.conv_expand.weight *= 0  # type: ignore[union-attr, operator]
+    frozen = freeze_gates(still, faces, 0)
+    assert len(squeeze_excites(frozen)) == len(squeeze_excites(tiny)) - 1
+    assert np.abs(logits(frozen, faces) - logits(still, faces)).max() < 1e-5
+
+
 def test_distillation_comes_closer_to_its_teacher_and_says_what_it_did(tiny: Network, faces: np.ndarray) -> None:
-    student = replace_activations(tiny)
+    student = fit_relu6(tiny, faces)
     quick = Distillation(epochs=20, faces=8, batch=8, statistics_faces=8)
     trained, done = quick(student, tiny, faces, macs=1_000_000, seed=0)
     again, _ = quick(student, tiny, faces, macs=1_000_000, seed=0)
@@ -112,7 +123,7 @@ def test_distillation_comes_closer_to_its_teacher_and_says_what_it_did(tiny: Net
 
 def test_distillation_on_smaller_images_ends_at_the_networks_own_size(tiny: Network, faces: np.ndarray) -> None:
     small = Distillation(epochs=20, faces=8, batch=8, statistics_faces=8, small=tiny.preprocess.input_size // 2)
-    trained, done = small(replace_activations(tiny), tiny, faces, macs=1_000_000, seed=0)
+    trained, done = small(fit_relu6(tiny, faces), tiny, faces, macs=1_000_000, seed=0)
     own = tiny.preprocess.input_size
     assert done["phases"] == [(own // 2, 14), (own, 6)]
     assert trained.preprocess.input_size == tiny.preprocess.input_size == own

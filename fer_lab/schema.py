@@ -55,6 +55,7 @@ NEUTRAL: dict[str, Any] = {
     "data.dedup": "none",
     "data.fold": 0,
     "data.folds": None,
+    "data.label_maps": {},
     "data.group_by": ["group", "near", "subject"],  # the data's manifest says how a new split came out
     "illumination": {"_target_": "fer_lab.models.illumination.no_normalisation"},
     "mix": {"_target_": "fer_lab.data.mix.no_mix"},
@@ -63,7 +64,6 @@ NEUTRAL: dict[str, Any] = {
 
 
 _PYTHONS_WARNING = warnings.formatwarning
-
 register()
 ConfigStore.instance().store(name="schema", node=Config)
 

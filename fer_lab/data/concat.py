@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from fer_lab.data.images import CHANNELS, fit
 from fer_lab.data.selection import Selection
 from fer_lab.data.source import Face, Source
 from fer_lab.errors import FerLabError, LeftOut
-from fer_lab.labels import class_order
+from fer_lab.labels import VOCABULARY, class_order
 
 
 @dataclass(kw_only=True)
@@ -27,16 +27,20 @@ class ConcatSource(Source):
     Attributes:
         sources: by name.
         classes: `all` of any source, the `shared` ones of every source, or a list; other faces are left out, counted.
+        label_maps: {source: {emotion: emotion}}, None to leave an emotion's faces out: what a source's emotions count
+            as here. Votes follow; those for an emotion that is left out do not count.
         size, channels (grey or rgb): of the faces, which are resized as `fer_lab.data.images.fit` does.
         crop_margin: of all faces; None where the sources agree on one.
         keep_votes: keep vote distributions, a face of a source without raters counts as unanimous; False drops them.
 
     Raises:
-        FerLabError: no sources, crop margins that differ, or an option of a source that only the whole may set.
+        FerLabError: no sources, a label map of an unknown source or emotion, crop margins that differ, or an option of
+            a source that only the whole may set.
     """
 
     sources: Mapping[str, Source]
     classes: str | Sequence[str] = "all"
+    label_maps: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     size: int = 48
     channels: int = 1
     crop_margin: float | None = None  # type: ignore[assignment]
@@ -50,6 +54,7 @@ class ConcatSource(Source):
             raise FerLabError("data.sources is empty; name at least one source.")
         for name, source in self.sources.items():
             _check(name, source)
+        self._maps = self._label_maps()
         self.name = "+".join(self.sources)
         self.licence = "; ".join(f"{name}: {source.licence}" for name, source in self.sources.items())
         self.class_names = self._classes()
@@ -64,7 +69,8 @@ class ConcatSource(Source):
             self.crop_margin = margins.pop()
 
     def settings(self) -> dict[str, Any]:
-        return {key: value for key, value in super().settings().items() if key != "sources"}
+        unused = ("sources",) if self.label_maps else ("sources", "label_maps")
+        return {key: value for key, value in super().settings().items() if key not in unused}
 
     def stat_key(self) -> str:
         return self._key({name: source.stat_key() for name, source in self.sources.items()})
@@ -85,29 +91,52 @@ class ConcatSource(Source):
         return [f"{name}: {note}" for name, source in self.sources.items() for note in source.notes()]
 
     def _adopted(self, name: str, source: Source, face: Face) -> Face | FerLabError:
-        if face.emotion not in self.class_names:
-            return LeftOut("other-class", f"{face.where}: left out, {face.emotion} is not in data.classes.")
+        emotion = self._maps[name][face.emotion]
+        if emotion is None:
+            return LeftOut("other-class", f"{face.where}: left out, data.label_maps.{name} leaves {face.emotion} out.")
+        if emotion not in self.class_names:
+            return LeftOut("other-class", f"{face.where}: left out, {emotion} is not in data.classes.")
         columns = {**face.columns, "source": name}
         if columns.get("subject"):
             columns["subject"] = f"{name}/{columns['subject']}"
         return replace(
             face,
             sample_id=f"{name}/{face.sample_id}",
+            emotion=emotion,
             image=fit(face.image, self.size, self.channels),
-            votes=self._votes(source, face) if self.keep_votes else None,
+            votes=self._votes(name, source, face, emotion) if self.keep_votes else None,
             columns=columns,
         )
 
-    def _votes(self, source: Source, face: Face) -> np.ndarray:
+    def _votes(self, name: str, source: Source, face: Face, emotion: str) -> np.ndarray:
         """float32 K over the merged classes; votes for classes that are left out do not count."""
         if face.votes is None:
-            return np.array([name == face.emotion for name in self.class_names], np.float32)
-        known = dict(zip(source.class_names, face.votes, strict=True))
-        votes = np.array([known.get(name, 0.0) for name in self.class_names], np.float32)
+            return np.array([known == emotion for known in self.class_names], np.float32)
+        votes = np.zeros(len(self.class_names), np.float32)
+        for theirs, share in zip(source.class_names, face.votes, strict=True):
+            if (ours := self._maps[name][theirs]) in self.class_names:
+                votes[self.class_names.index(ours)] += share
         return votes / votes.sum()
 
+    def _label_maps(self) -> dict[str, dict[str, str | None]]:
+        """What each source's emotions count as; as they are where `label_maps` does not say."""
+        if unknown := set(self.label_maps) - set(self.sources):
+            raise FerLabError(f"data.label_maps.{min(unknown)} is no source; there are {', '.join(self.sources)}.")
+        maps: dict[str, dict[str, str | None]] = {}
+        for name, source in self.sources.items():
+            own = self.label_maps.get(name) or {}
+            if absent := set(own) - set(source.class_names):
+                raise FerLabError(
+                    f"data.label_maps.{name}: {min(absent)} is none of its emotions, {', '.join(source.class_names)}."
+                )
+            maps[name] = {emotion: emotion for emotion in source.class_names} | dict(own)
+            if strange := {str(to) for to in own.values() if to not in (*VOCABULARY, None)}:
+                known = ", ".join(VOCABULARY)
+                raise FerLabError(f"data.label_maps.{name} leads to {min(strange)}; use {known}, or null to leave out.")
+        return maps
+
     def _classes(self) -> tuple[str, ...]:
-        of_each = [set(source.class_names) for source in self.sources.values()]
+        of_each = [{emotion for emotion in of.values() if emotion} for of in self._maps.values()]
         known = {name for names in of_each for name in names}
         if isinstance(self.classes, str):
             if self.classes not in ("all", "shared"):

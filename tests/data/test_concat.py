@@ -101,6 +101,38 @@ def test_votes_go_by_name_and_those_without_raters_are_unanimous() -> None:
     assert all(face.votes is None for face in without.read() if isinstance(face, Face))
 
 
+def test_a_label_map_for_each_source() -> None:
+    a = Made(emotions=("happy", "sad", "contempt"), rated=True)
+    b = Made(emotions=("happy", "sad", "fear"))
+    maps = {"a": {"contempt": "disgust"}, "b": {"fear": None}}
+    source = ConcatSource(sources={"a": a, "b": b}, label_maps=maps, keep_votes=True)
+    assert source.class_names == ("disgust", "happy", "sad")
+    faces = list(source.read())
+    assert [face.emotion for face in faces[:3] if isinstance(face, Face)] == ["happy", "sad", "disgust"]
+    np.testing.assert_allclose(faces[0].votes, [1 / 3] * 3)  # type: ignore[union-attr]
+    left = [face for face in faces if isinstance(face, LeftOut)]
+    assert len(left) == 20
+    assert str(left[0]) == "made 2: left out, data.label_maps.b leaves fear out."
+    merged = ConcatSource(sources={"a": a}, label_maps={"a": {"contempt": "sad"}}, keep_votes=True)
+    np.testing.assert_allclose(next(iter(merged.read())).votes, [1 / 3, 2 / 3])  # type: ignore[union-attr]
+    assert merged.content_key() != ConcatSource(sources={"a": a}, keep_votes=True).content_key()
+    shared = ConcatSource(sources={"a": a, "b": b}, label_maps={"b": {"fear": "contempt"}}, classes="shared")
+    assert shared.class_names == ("happy", "sad", "contempt")
+
+
+@pytest.mark.parametrize(
+    ("maps", "sentence"),
+    [
+        ({"c": {"happy": "sad"}}, r"data\.label_maps\.c is no source; there are a, b\."),
+        ({"a": {"fear": "sad"}}, r"data\.label_maps\.a: fear is none of its emotions, happy, sad, neutral\."),
+        ({"a": {"sad": "glad"}}, r"data\.label_maps\.a leads to glad; use angry, .*contempt, or null"),
+    ],
+)
+def test_a_label_map_of_what_is_not_there(maps: dict, sentence: str) -> None:
+    with pytest.raises(FerLabError, match=sentence):
+        ConcatSource(sources={"a": Made(), "b": Made()}, label_maps=maps)
+
+
 def test_what_only_the_whole_may_set() -> None:
     with pytest.raises(FerLabError, match=r"data.sources.a.take=0.5 has no effect on a part; set data.take instead"):
         ConcatSource(sources={"a": Made(take=0.5)})
@@ -138,6 +170,7 @@ def test_where_the_parts_lie_does_not_decide_the_result() -> None:
     assert hashed("data.sources.folder.path=/b/mine") == hashed()
     assert hashed("data.sources.folder.label_map=raf_db") != hashed()
     assert hashed("data.sources.folder=null") != hashed()
+    assert hashed("+data.label_maps.folder.fear=null") != hashed()
 
 
 def test_the_sources_are_chosen_as_the_file_says() -> None:
@@ -147,7 +180,9 @@ def test_the_sources_are_chosen_as_the_file_says() -> None:
     another, third = "data@data.sources.fer2013=ferplus", "+data@data.sources.ck=folder"
     less = "data.sources.folder=null"
     assert all(word in printed for word in (another, third, less))
-    cfg = compose("train", ["data=concat", another, third, less])
+    maps = ["+data.label_maps.ck.contempt=disgust", "+data.label_maps.ck.fear=null"]
+    cfg = compose("train", ["data=concat", another, third, less, *maps])
+    assert cfg.data.label_maps == {"ck": {"contempt": "disgust", "fear": None}}
     kinds = {name: source and source._target_.split(".")[-1] for name, source in cfg.data.sources.items()}
     assert kinds == {"fer2013": "FerPlusSource", "folder": None, "ck": "FolderSource"}
     assert cfg.choices.keys() == compose("train").choices.keys()  # tables and W&B show one column, data

@@ -1,6 +1,9 @@
 """`python -m fer_lab.live.validate`: does the index go together with self-reports, quiz scores, time on task?"""
 
 import json
+import math
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from fer_lab.deploy.extras import optional
 from fer_lab.errors import FerLabError
 from fer_lab.live.correlation import cluster_interval, leave_one_out, pearson, spearman, within_classes
 from fer_lab.schema import command
@@ -21,14 +25,17 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     """Correlate the index of each class and segment with every indicator measured there.
 
     Args of the config:
-        lsi: a store, or a csv of class, segment, lsi and, where there are several, lesson.
+        lsi: a store, or a csv of class, segment, lsi and, where there are several, lesson. A store's lesson is named by
+        its title; where a class has several of one title, by title and start in UTC: "Fractions 2026-01-31 09:15".
+        Segments of one title within a lesson are averaged.
         indicators: a csv of class, segment, lesson where `lsi` has it, and a column of numbers for each indicator; an
         empty cell is a missing one.
         sink: a folder for validation.csv and validation.json, or None.
 
     Returns:
         `indicators`: name to n (pairs), classes, pearson and spearman (value, low, high: 95 %, whole classes drawn),
-        within (:func:`within_classes`), leave_one_out (:func:`leave_one_out`).
+        within (:func:`within_classes`), leave_one_out (:func:`leave_one_out`); None for what does not exist, as for
+        an indicator that does not vary.
 
     Raises:
         FerLabError: a file or a column is missing, or nothing fits together.
@@ -41,13 +48,14 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     names = [name for name in measured if name not in _KEYS]
     for what, table in (("lsi", index), ("indicators", measured)):
         if table.duplicated(keys).any():
-            twice = table[table.duplicated(keys)].iloc[0][keys].tolist()
-            raise FerLabError(f"{what}={cfg[what]} has {twice} twice: add a lesson column that tells them apart.")
+            twice = table[table.duplicated(keys)].iloc[0]
+            raise FerLabError(f"{what}={cfg[what]} has {twice[keys].tolist()} twice: {_apart(twice, keys)}.")
     pairs = index.merge(measured, on=keys)
     if not names or len(pairs) < _LEAST:
         raise FerLabError(
             f"{len(pairs)} segments of lsi={cfg.lsi} are in indicators={cfg.indicators}, with {len(names)} indicators: "
-            f"at least {_LEAST} and one are needed; compare the names of classes and segments."
+            f"at least {_LEAST} and one are needed; compare the names of {' and '.join(keys)}, of which lsi has for "
+            f"example {index.iloc[0][keys].tolist() if len(index) else 'none'}."
         )
     found = {name: _one(pairs, name) for name in names}
     Console().print(_table(found))
@@ -55,7 +63,7 @@ def validate(cfg: DictConfig) -> dict[str, Any]:
     if cfg.sink:
         folder = Path(cfg.sink)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "validation.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (folder / "validation.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         pd.DataFrame([_row(name, entry) for name, entry in found.items()]).to_csv(
             folder / "validation.csv", index=False
         )
@@ -81,18 +89,31 @@ def _read_lsi(where: str) -> pd.DataFrame:
     if where.endswith(".csv"):
         table = _read_csv(where, "lsi")
         return table[[key for key in (*_KEYS, "lsi") if key in table]]
+    optional("sqlalchemy", "live")
     from fer_lab.live.store import open_store
 
     if "://" not in where and not Path(where).is_file():
         raise FerLabError(f"lsi={where} does not exist: give the store that live.store=... wrote, or a csv.")
     store = open_store(where)
-    rows = [
-        (lesson.class_name, lesson.title, segment.title, segment.lsi)
-        for lesson in store.lessons()
-        for segment in store.segments(lesson.id)
-    ]
+    lessons = store.lessons()
+    titles = Counter((lesson.class_name, lesson.title) for lesson in lessons)
+    rows = []
+    for lesson in lessons:
+        again = titles[lesson.class_name, lesson.title] > 1
+        name = f"{lesson.title} {lesson.started:%Y-%m-%d %H:%M}" if again else lesson.title
+        rows += [(lesson.class_name, name, segment.title, segment.lsi) for segment in store.segments(lesson.id)]
     store.close()
-    return pd.DataFrame(rows, columns=[*_KEYS, "lsi"])
+    table = pd.DataFrame(rows, columns=[*_KEYS, "lsi"]).astype({"lsi": float})
+    return table.groupby([*_KEYS], as_index=False, sort=False).mean()
+
+
+def _apart(row: pd.Series, keys: Sequence[str]) -> str:
+    """What to do about a row that `keys` do not tell from another."""
+    if "lesson" in keys:
+        return "give each lesson and segment a name of its own"
+    if "lesson" in row:
+        return f"add a lesson column to the other file too, with names as here, for example {row['lesson']!r}"
+    return "add a lesson column that tells them apart"
 
 
 def _one(pairs: pd.DataFrame, name: str) -> dict[str, Any]:
@@ -104,7 +125,15 @@ def _one(pairs: pd.DataFrame, name: str) -> dict[str, Any]:
     for label, statistic in (("pearson", pearson), ("spearman", spearman)):
         interval = cluster_interval(statistic, x, y, classes) or (None, None)
         entry[label] = {"value": statistic(x, y), "low": interval[0], "high": interval[1]}
-    return entry | {"within": within_classes(x, y, classes), "leave_one_out": leave_one_out(x, y, classes)}
+    entry |= {"within": within_classes(x, y, classes), "leave_one_out": leave_one_out(x, y, classes)}
+    return _without_nan(entry)
+
+
+def _without_nan(value: Any) -> Any:
+    """A number, or a dict of such, with None for what is none; JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _row(name: str, entry: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Correlations of moments in classes: by hand, against the analysis of covariance, and on simulated classes."""
 
 import json
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -145,6 +146,47 @@ def test_the_command_from_a_store(files, tmp_path):
         for lsi in (tmp_path / "l.sqlite", files / "lsi.csv")
     ]
     assert both[0]["indicators"]["quiz"]["within"] == pytest.approx(both[1]["indicators"]["quiz"]["within"])
+
+
+def test_lessons_of_one_title_in_a_store_are_told_apart_by_their_start(tmp_path):
+    open_store = pytest.importorskip("fer_lab.live.store", reason="the live extra is not installed").open_store
+    path, quiz = tmp_path / "l.sqlite", tmp_path / "quiz.csv"
+    store = open_store(path)
+    for name in "cab":
+        for day in (1, 2):
+            lesson = store.start_lesson(
+                title="lesson" if name != "c" else f"lesson {day}", class_name=name, teacher="", purpose="research",
+                model_key="", class_names=["happy", "sad"], weights={}, min_group=5,
+                started=datetime(2026, 1, day, 9, 15, tzinfo=UTC),
+            )  # fmt: skip
+            for start, (title, lsi) in enumerate((("part 0", 0.1 * day), ("part 1", 0.5), ("part 1", 0.3 * day))):
+                store.add_segment(lesson, start, start + 1, title, 6.0, [0.5, 0.5], lsi, -1, 1)
+    words = [f"lsi={path}", f"indicators={quiz}"]
+    quiz.write_text("class,segment,quiz\n" + "".join(f"{name},part 0,5\n" for name in "abc"))
+    with pytest.raises(
+        FerLabError, match=r"twice: add a lesson column to the other file too, .*'lesson 2026-01-0\d 09:15'"
+    ):
+        validate(compose("validate", words))
+    quiz.write_text("class,lesson,segment,quiz\n" + "".join(f"{name},lesson,part 0,5\n" for name in "abc"))
+    with pytest.raises(FerLabError, match=r"for example \['\w', 'lesson 2026-01-0\d 09:15', 'part \d'\]"):
+        validate(compose("validate", words))
+    rows = [("a", "lesson 2026-01-01 09:15", 0, 0.1), ("a", "lesson 2026-01-01 09:15", 1, 0.4),
+            ("b", "lesson 2026-01-02 09:15", 0, 0.2), ("c", "lesson 2", 1, 0.55)]  # fmt: skip
+    quiz.write_text("class,lesson,segment,quiz\n" + "".join(f"{a},{b},part {c},{d}\n" for a, b, c, d in rows))
+    found = validate(compose("validate", words))["indicators"]["quiz"]
+    assert found["n"] == 4
+    assert found["pearson"]["value"] == pytest.approx(1)  # the quiz repeats the index, of part 1 its mean
+
+
+def test_an_indicator_that_does_not_vary_has_no_correlation(files, capsys):
+    table = pd.read_csv(files / "indicators.csv")[["class", "segment"]].assign(report=7.0)
+    table.to_csv(files / "same.csv", index=False)
+    words = [f"lsi={files / 'lsi.csv'}", f"indicators={files / 'same.csv'}", f"sink={files / 'out'}"]
+    found = validate(compose("validate", words))["indicators"]["report"]
+    assert found["pearson"] == found["spearman"] == {"value": None, "low": None, "high": None}
+    assert (found["leave_one_out"]["low"], found["leave_one_out"]["r"]["class 00"]) == (None, None)
+    assert "nan" not in capsys.readouterr().out
+    assert "NaN" not in (files / "out" / "validation.json").read_text()
 
 
 @pytest.mark.parametrize(

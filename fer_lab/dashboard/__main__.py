@@ -7,12 +7,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from fer_lab.dashboard import demo
-from fer_lab.dashboard.serve import serve
+from fer_lab.dashboard import require_extra
 from fer_lab.dashboard.settings import read_settings
 from fer_lab.errors import FerLabError
 from fer_lab.live.legal import NOTICE
-from fer_lab.live.store import open_store
 from fer_lab.schema import command
 
 
@@ -20,8 +18,14 @@ def dashboard(cfg: DictConfig) -> dict:
     """Serve `store`, or simulated lessons (`demo`), until Ctrl-C.
 
     Raises:
-        FerLabError: no store is given, it cannot be opened, or the address cannot or may not be listened at.
+        FerLabError: no store is given, it cannot be opened, the address cannot or may not be listened at, or the live
+            extra is not installed.
     """
+    require_extra()
+    from fer_lab.dashboard import demo
+    from fer_lab.dashboard.serve import serve
+    from fer_lab.live.store import open_store
+
     settings = read_settings(cfg.dashboard)
     if not (cfg.store or cfg.demo):
         raise FerLabError("No lessons to show: say store=<file or database URL>, or demo=true for simulated ones.")

@@ -37,7 +37,7 @@ def listening(settings: Settings) -> socket.socket:
         bound.close()
         raise FerLabError(
             f"The dashboard cannot listen at {settings.host}:{settings.port} ({error.strerror}): "
-            "say dashboard.port=<another>."
+            "say dashboard.port=<another>, or beside a run 'dashboard={port: <another>}'."
         ) from error
     return bound
 

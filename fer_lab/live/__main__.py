@@ -76,15 +76,11 @@ def live(cfg: DictConfig) -> dict[str, Any]:
     pipeline = Pipeline(detector, classifier, smoother_factory(**cfg.live.smoothing), every)
     frames = _frames(source, realtime, gone)
     stages = Stages(frames, [pipeline.locate, pipeline.classify], cfg.live.queue, not realtime, gone)
-    keeper = Keeper(cfg, source, classifier)
-    seconds = Summary(cfg.privacy.min_group, lsi, keeper.second)
     descriptors = Descriptors(len(classifier.class_names))
 
-    try:
-        with _pages(cfg):
-            result = _watch(cfg, stages, classifier, seconds, descriptors, keeper, console, source.expected)
-    finally:
-        keeper.close()
+    with _pages(cfg), closing(Keeper(cfg, source, classifier)) as keeper:  # no lesson where the pages do not start
+        seconds = Summary(cfg.privacy.min_group, lsi, keeper.second)
+        result = _watch(cfg, stages, classifier, seconds, descriptors, keeper, console, source.expected)
     described = descriptors.result()
     console.print(
         closing_table(
@@ -123,6 +119,9 @@ def _pages(cfg: DictConfig) -> AbstractContextManager[None]:
     """The store's lessons as web pages, from a process beside this one, where dashboard=true asks for them."""
     if not cfg.dashboard:
         return nullcontext()
+    from fer_lab.dashboard import require_extra
+
+    require_extra()
     from fer_lab.dashboard.serve import dashboard_beside  # a web server is loaded only here
 
     return dashboard_beside(str(cfg.live.store), None if cfg.dashboard is True else cfg.dashboard)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from omegaconf import DictConfig
 
+from fer_lab.deploy.extras import optional
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.live import summary
 from fer_lab.live.capture import Source
@@ -30,7 +31,8 @@ class Keeper:
     """Opened before the first frame is worked on, closed whatever happens.
 
     Raises:
-        FerLabError: the sink holds a run already, the store cannot be opened, or the segments cannot be read.
+        FerLabError: the sink holds a run already, the store cannot be opened, or what it needs is not installed, or the
+            segments cannot be read.
     """
 
     def __init__(self, cfg: DictConfig, source: Source, classifier: Classifier) -> None:
@@ -43,6 +45,7 @@ class Keeper:
         self.parts = SegmentMeans(read_segments(cfg.live.segments) if cfg.live.segments else [], self._segment)
         embedder = Embedder(cfg.model, cfg.live.threads) if cfg.privacy.embeddings else None
         if cfg.live.store:
+            optional("sqlalchemy", "live")
             from fer_lab.live.store import open_store
 
             self.store = open_store(cfg.live.store, patient=True)

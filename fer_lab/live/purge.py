@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from fer_lab.deploy.extras import optional
 from fer_lab.errors import FerLabError
 from fer_lab.live.sink import PRIVACY
 from fer_lab.schema import command
@@ -45,6 +46,7 @@ def _too_old(started: datetime, declared: dict[str, Any], now: datetime, days: f
 
 
 def _purge_store(where: str, now: datetime, days: float, dry: bool) -> list[int]:
+    optional("sqlalchemy", "live")
     from fer_lab.live.store import open_store
 
     if "://" not in where and not Path(where).is_file():

@@ -58,6 +58,7 @@ def closing_table(
         table.add_row(f"LSI of '{segment.title}', {part.second} s", _banded(part, scale))
     if descriptors:
         table.add_section()
+        table.add_row("numbers given to faces", f"{descriptors['faces']}")
         table.add_row("an emotion lasts, s", f"{descriptors['dominance_s']:.2f}")
         table.add_row("changes of emotion, a face", f"{descriptors['transitions']:.2f}")
         table.add_row("the same a minute (flips)", f"{descriptors['flips_per_minute']:.1f}")

@@ -3,18 +3,20 @@
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from fer_lab.deploy.extras import optional
 from fer_lab.errors import FerLabError
-from fer_lab.live.store import Store, open_store
-from fer_lab.live.store_server import without_account
-from fer_lab.live.store_tables import Lesson, LessonSecond
 from fer_lab.schema import command
+
+if TYPE_CHECKING:  # SQLAlchemy comes with the live extra
+    from fer_lab.live.store import Store
+    from fer_lab.live.store_tables import Lesson, LessonSecond
 
 WHOLE = ""  # title of the line that is all of a class's lessons
 FILE = "classes.csv"
@@ -30,8 +32,12 @@ def summarise(cfg: DictConfig) -> dict[str, Any]:
         `rows`: as :func:`class_rows`.
 
     Raises:
-        FerLabError: there is no such store, or nothing in it.
+        FerLabError: there is no such store, or nothing in it, or the live extra is not installed.
     """
+    optional("sqlalchemy", "live")
+    from fer_lab.live.store import open_store
+    from fer_lab.live.store_server import without_account
+
     where = cfg.store
     if not where or ("://" not in where and not Path(where).is_file()):
         raise FerLabError(f"store={where} does not exist: name the file or database that live.store=... wrote.")
@@ -55,7 +61,7 @@ def summarise(cfg: DictConfig) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def class_rows(store: Store) -> list[dict[str, Any]]:
+def class_rows(store: "Store") -> list[dict[str, Any]]:
     """A line for each class, and for each segment title of its lessons.
 
     Every stored second counts alike, so a long lesson counts for more. A band is the mean of its seconds' bands and
@@ -81,16 +87,17 @@ def class_rows(store: Store) -> list[dict[str, Any]]:
     return rows
 
 
-def _parts(store: Store, lesson: Lesson) -> Iterator[tuple[str, list[LessonSecond]]]:
+def _parts(store: "Store", lesson: "Lesson") -> Iterator[tuple[str, list["LessonSecond"]]]:
     """The lesson's stored seconds, if any, and those that start in each segment; equal titles are one segment."""
-    seconds, titled = store.seconds(lesson.id), dict[str, list[LessonSecond]]()
+    seconds = store.seconds(lesson.id)
+    titled: dict[str, list[LessonSecond]] = {}
     for segment in store.segments(lesson.id):
         own = [second for second in seconds if segment.start_s <= second.second < segment.end_s]
         titled.setdefault(segment.title, []).extend(own)
     yield from ((title, own) for title, own in {WHOLE: seconds, **titled}.items() if own)
 
 
-def _mean(lessons: Sequence[Sequence[LessonSecond]], of: Lesson) -> dict[str, Any]:
+def _mean(lessons: Sequence[Sequence["LessonSecond"]], of: "Lesson") -> dict[str, Any]:
     """Means over the seconds of some lessons, each with at least one."""
     seconds = [second for lesson in lessons for second in lesson]
     faces, lsi, low, high = np.mean([(s.faces, s.lsi, s.lsi_low, s.lsi_high) for s in seconds], axis=0).tolist()

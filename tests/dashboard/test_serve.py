@@ -90,9 +90,16 @@ def test_half_a_certificate_is_refused(settings, tmp_path):
 def test_a_taken_port_is_one_sentence(settings):
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
-        pytest.raises(FerLabError, match=r"dashboard\.port=<another>"),
+        pytest.raises(FerLabError, match=r"dashboard\.port=<another>, or beside a run 'dashboard=\{port: <another>\}'"),
     ):
         listening(settings(f"dashboard.port={taken.getsockname()[1]}"))
+
+
+@pytest.mark.parametrize("missing", ["sqlalchemy", "argon2", "python_multipart"])
+def test_a_missing_extra_is_one_sentence(missing, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(FerLabError, match=rf"^{missing} is not installed: pip install 'fer_lab\[live\]'"):
+        dashboard(compose("dashboard", ["demo=true"]))
 
 
 def test_a_store_has_to_be_named():

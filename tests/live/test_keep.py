@@ -2,6 +2,8 @@
 
 import csv
 import json
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ from fer_lab.live import __main__ as command
 from fer_lab.live.__main__ import live
 from fer_lab.live.extras import blur_faces, rotation
 from fer_lab.live.lsi import Z
+from fer_lab.schema import compose
 
 
 class Cells(Detector):
@@ -65,6 +68,48 @@ def test_a_lesson_in_the_store(live_cfg, video, tmp_path):
         ("Greeting", 0, 2, kept[0].lsi),
         ("Work", 2, 9, kept[1].lsi),
     ]
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("sqlalchemy", []),
+        ("argon2", ["dashboard=true"]),
+        ("uvicorn", ["dashboard=true"]),
+        ("starlette", ["dashboard=true"]),
+    ],
+)
+def test_a_missing_extra_is_one_sentence_and_leaves_nothing(missing, words, live_cfg, video, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(FerLabError, match=rf"^{missing} is not installed: pip install 'fer_lab\[live\]'"):
+        live(live_cfg(f"source={video}", f"live.store={tmp_path / 'l.sqlite'}", *words))
+    assert not list(tmp_path.glob("sink/*"))
+    assert not (tmp_path / "l.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("purge", ["store={}"]), ("summarise", ["store={}"]), ("validate", ["lsi={}", "indicators={}.csv"])],
+)
+def test_the_store_s_commands_name_the_extra_too(name, words, tmp_path, monkeypatch):
+    path = tmp_path / "l.sqlite"
+    path.touch()
+    path.with_name("l.sqlite.csv").write_text("class,segment,quiz\na,b,1\n")
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    run = getattr(import_module(f"fer_lab.live.{name}"), name)
+    with pytest.raises(FerLabError, match=r"^sqlalchemy is not installed: pip install 'fer_lab\[live\]'"):
+        run(compose(name, [word.format(path) for word in words]))
+
+
+def test_no_lesson_is_left_where_the_pages_do_not_start(live_cfg, video, tmp_path, monkeypatch):
+    def refused(cfg):
+        raise FerLabError("The dashboard cannot listen")
+
+    monkeypatch.setattr(command, "_pages", refused)
+    with pytest.raises(FerLabError, match="cannot listen"):
+        live(live_cfg(f"source={video}", f"live.store={tmp_path / 'l.sqlite'}", "dashboard=true"))
+    assert not list(tmp_path.glob("sink/*"))
+    assert not (tmp_path / "l.sqlite").exists()
 
 
 def test_segments_in_the_sink_and_an_index_of_0_to_100(live_cfg, video, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -49,6 +50,7 @@ def test_a_filmed_class_becomes_seconds_and_a_small_group_is_withheld(live_cfg, 
     assert "Article 5(1)(f)" in printed
     assert "1 with fewer than 5 faces withheld" in " ".join(printed.split())
     assert "FPS" in printed
+    assert re.search(rf"numbers given to faces\W+{result['descriptors']['faces']}\W", printed)
 
 
 def test_the_model_sees_the_faces(live_cfg, class_picture, tmp_path):

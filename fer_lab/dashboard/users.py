@@ -9,16 +9,22 @@ import getpass
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fer_lab.dashboard import accounts
+from fer_lab.dashboard import require_extra
 from fer_lab.errors import FerLabError
-from fer_lab.live.store import Store, open_store
+
+if TYPE_CHECKING:  # it needs the live extra
+    from fer_lab.live.store import Store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; exit code 0, or 1 after one sentence that says what is wrong."""
-    words = _parser().parse_args(arguments)
     try:
+        require_extra()
+        from fer_lab.live.store import open_store
+
+        words = _parser().parse_args(arguments)
         if "://" not in words.store and not Path(words.store).is_file():
             raise FerLabError(f"{words.store} is no store: give the file that a lesson wrote, or a database's URL.")
         _run(open_store(words.store), words)
@@ -29,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from fer_lab.dashboard import accounts
+
     parser = argparse.ArgumentParser(prog="python -m fer_lab.dashboard.users", description=__doc__)
     parser.add_argument("store", help="the store's file, or a database's URL")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -43,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(store: Store, words: argparse.Namespace) -> None:
+def _run(store: "Store", words: argparse.Namespace) -> None:
+    from fer_lab.dashboard import accounts
+
     match words.command:
         case "list":
             for user in accounts.users(store):

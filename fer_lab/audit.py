@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fer_lab.data.audit import as_used, findings, read_facts, repeated
 from fer_lab.data.preview import preview
-from fer_lab.data.source import Source
+from fer_lab.data.source import Skipped, Source
 from fer_lab.errors import FerLabError
 from fer_lab.results.faces_audit import in_words, markdown, page
 from fer_lab.results.faces_gallery import galleries
@@ -29,8 +29,9 @@ def audit(cfg: DictConfig) -> dict[str, Any]:
         See :func:`fer_lab.results.paper_audit.audit_paper` and :func:`fer_lab.data.audit.findings`, with `label_noise`
         (:func:`fer_lab.training.out_of_fold.label_noise`) where that is asked for; also in
         `<outputs>/audits/<paper or source>/` as audit.json, audit.md and, for faces, audit.html, duplicates.csv,
-        label_noise.csv and label_noise_exclude.txt. With `publish=<source>_audit` audit.json and audit.md in
-        `<paths.experiments>/<source>_audit/` too. With `preview` only `preview`, the path of a grid of augmented views.
+        unreadable.txt (a sentence each), label_noise.csv and label_noise_exclude.txt. With `publish=<source>_audit`
+        audit.json and audit.md in `<paths.experiments>/<source>_audit/` too. With `preview` only `preview`, the path of
+        a grid of augmented views.
 
     Raises:
         FerLabError: a config that cannot run, nothing readable, or `publish` names another folder.
@@ -55,6 +56,7 @@ def audit(cfg: DictConfig) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     copies = repeated(facts, "near").sort_values(["near", "exact"], kind="stable")
     copies[["sample_id", "split", "emotion", "near", "exact"]].to_csv(folder / "duplicates.csv", index=False)
+    _name_unreadable(folder / "unreadable.txt", unreadable)
     ranking = None
     if cfg.label_noise:
         found["label_noise"], ranking = label_noise(cfg, source, facts, folder)
@@ -76,6 +78,14 @@ def _own_words(cfg: DictConfig) -> list[str]:
     return [word for word in cfg.overrides if word in kept or word.split("=")[0] in ("label_noise", "publish")]
 
 
+def _name_unreadable(path: Path, unreadable: Skipped) -> None:
+    """Write a sentence a line; no file, not even an earlier one, where everything was readable."""
+    path.unlink(missing_ok=True)
+    if sentences := unreadable.first.get("unreadable"):
+        lines = [sentence.replace("\n", " ") + "\n" for sentence in sentences]
+        path.write_text("".join(lines), encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
 def _show(found: dict[str, Any], folder: Path) -> None:
     console = Console()
     table = Table(title=f"Audit of {found['source']} → {folder}")
@@ -92,7 +102,7 @@ def _show(found: dict[str, Any], folder: Path) -> None:
 def _name_files(folder: Path, cfg: DictConfig) -> None:
     """Say where what was found can be read."""
     folders = [folder, *([Path(cfg.paths.experiments) / cfg.publish] if cfg.publish else [])]
-    names = ("audit.html", "audit.md", "audit.json", "label_noise_exclude.txt")
+    names = ("audit.html", "audit.md", "audit.json", "unreadable.txt", "label_noise_exclude.txt")
     written = [place / name for place in folders for name in names if (place / name).is_file()]
     Console().print("\n".join(["Written:", *map(str, written)]), markup=False, highlight=False, soft_wrap=True)
 

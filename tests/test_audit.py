@@ -77,6 +77,7 @@ def test_planted_problems_are_counted(planted: Path, tmp_path: Path, capsys: pyt
     published = tmp_path / "experiments" / "fer2013_audit"
     written = [
         *(folder / f"audit.{kind}" for kind in ("html", "md", "json")),
+        folder / "unreadable.txt",
         published / "audit.md",
         published / "audit.json",
     ]
@@ -86,6 +87,26 @@ def test_planted_problems_are_counted(planted: Path, tmp_path: Path, capsys: pyt
         assert str(tmp_path) not in (published / name).read_text()
     assert "| test rows with a copy in train | 0 | 1 |" in (published / "audit.md").read_text()
     assert sorted(path.name for path in published.iterdir()) == ["audit.json", "audit.md"]
+
+
+def test_every_broken_file_is_named_and_a_cut_list_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    rows = [[k % 7, rng.integers(0, 256, 2304), ("Training", "PublicTest", "PrivateTest")[k // 7]] for k in range(21)]
+    broken = [[3, np.zeros(5, int), "Training"] for _ in range(25)]
+    found = _audit(_csv(tmp_path, rows + broken), tmp_path)
+    assert (found["unreadable"]["count"], len(found["unreadable"]["sentences"])) == (25, 20)
+    folder = tmp_path / "audits" / "fer2013"
+    named = (folder / "unreadable.txt").read_text().splitlines()
+    assert len(named) == 25
+    assert "line 47: 5 pixels" in named[-1]
+    shown = "".join(capsys.readouterr().out.split("Written:")[0].splitlines())
+    assert "25, all in unreadable.txt, the first 20 of 25 in the report" in shown
+    assert "The first 20 of 25:\n\n- " in (folder / "audit.md").read_text()
+    assert (
+        "25 in all, here the first 20; every one in <code>unreadable.txt</code>" in (folder / "audit.html").read_text()
+    )
+    _audit(_csv(tmp_path, rows), tmp_path)
+    assert not (folder / "unreadable.txt").exists(), "those of an earlier audit are gone"
 
 
 def test_photographs_are_shown_only_on_request(planted: Path, tmp_path: Path) -> None:

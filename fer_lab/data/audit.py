@@ -4,6 +4,7 @@ Every face is decoded once and forgotten: a row of facts (two hashes, brightness
 bytes a face.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -22,7 +23,7 @@ from fer_lab.labels import index_of
 
 #: Mean pixels below and above which a face is very dark or very bright; standard deviation below which it is flat.
 DARK, BRIGHT, FLAT = 50, 205, 20
-#: Subjects named in the findings.
+#: Subjects, and unreadable files, named in the findings.
 _MOST_NAMED = 20
 _CHUNK = 5000
 
@@ -34,9 +35,9 @@ def read_facts(source: Source) -> tuple[pd.DataFrame, Skipped]:
         A row a face: sample_id, split (the source's own, may be empty), emotion, label (index of it), group and hash
         (uint64: equal for equal pixels; perceptual), brightness and contrast (mean and standard deviation of its
         pixels), constant, the source's columns, exact and near (int64; equal numbers are pixel-identical, or
-        near-duplicates). And the unreadable ones.
+        near-duplicates). And the unreadable ones, every one named.
     """
-    unreadable = Skipped()
+    unreadable = Skipped(most=math.inf)
 
     def readable() -> Iterator[Face]:
         for face in track(source.read(), f"Auditing {source.name}", total=source.expected(), transient=True):
@@ -94,14 +95,15 @@ def findings(source: Source, facts: pd.DataFrame, unreadable: Skipped, split: di
     """Count what :func:`read_facts` found among the faces :func:`as_used` leaves.
 
     Returns:
-        source, licence, size, channels, split, faces, counts {split: {class: n}}, unreadable {count, sentences}; of
-        pixel-identical faces duplicate_groups, duplicate_rows, conflicting_groups (with different labels),
+        source, licence, size, channels, split, faces, counts {split: {class: n}}, unreadable {count, sentences of the
+        first}; of pixel-identical faces duplicate_groups, duplicate_rows, conflicting_groups (with different labels),
         copies_in_train {split: rows}, across {splits: groups} and largest (members); near: the same of near-duplicates,
         identical ones included; conflicts: the members of conflicting groups; constant and nearly_constant: ids;
         subjects, class_order, resolution and brightness.
     """
     reasons = dict(unreadable.reasons)
-    unread = {"count": reasons.pop("unreadable", 0), "sentences": unreadable.first.get("unreadable", [])}
+    named = unreadable.first.get("unreadable", [])[:_MOST_NAMED]
+    unread = {"count": reasons.pop("unreadable", 0), "sentences": named}
     table = pd.crosstab(facts["split"], facts["emotion"])
     table = table.reindex(index=list(SPLITS), columns=list(source.class_names), fill_value=0)
     counts = {split: {name: int(n) for name, n in table.loc[split].items()} for split in SPLITS}

@@ -110,16 +110,18 @@ class Skipped:
     """Counts the faces that are left out while decoding, by reason, with the first sentences of each.
 
     Attributes:
-        reasons: how many of each, unreadable unless the source says another (`LeftOut`); first: 20 sentences of each.
+        reasons: how many of each, unreadable unless the source says another (`LeftOut`); first: sentences of each, as
+            many as `most`.
     """
 
     reasons: dict[str, int] = field(default_factory=dict)
     first: dict[str, list[str]] = field(default_factory=dict)
+    most: float = 20
 
     def add(self, error: FerLabError) -> None:
         reason = error.reason if isinstance(error, LeftOut) else "unreadable"
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
-        if self.reasons[reason] <= 20:
+        if self.reasons[reason] <= self.most:
             self.first.setdefault(reason, []).append(str(error))
 
     @property

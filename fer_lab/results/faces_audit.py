@@ -26,7 +26,7 @@ def in_words(found: dict[str, Any]) -> list[tuple[str, str]]:
     near, noise = found["near"], found.get("label_noise")
     words = [
         ("faces", f"{found['faces']:,}"),
-        ("unreadable", f"{found['unreadable']['count']:,}"),
+        ("unreadable", _unreadable(found["unreadable"])),
         *[("left out by request", f"{count:,} {reason}") for reason, count in found.get("left_out", {}).items()],
         *[("note", note) for note in found.get("notes", ())],
         ("split", _split(found["split"])),
@@ -65,7 +65,9 @@ def markdown(found: dict[str, Any], command: str) -> str:
     if constant := [*found["constant"], *found["nearly_constant"]]:
         text += ["", "## Constant and nearly constant images", "", ", ".join(f"`{one}`" for one in constant)]
     if sentences := found["unreadable"]["sentences"]:
-        text += ["", "## Unreadable", "", *(f"- {sentence}" for sentence in sentences)]
+        cut = len(sentences) < found["unreadable"]["count"]
+        said = [f"The first {len(sentences)} of {found['unreadable']['count']:,}:", ""] if cut else []
+        text += ["", "## Unreadable", "", *said, *(f"- {sentence}" for sentence in sentences)]
     if noise := found.get("label_noise"):
         text += ["", "## Likely mislabelled", "", *noise_sentences(noise), ""]
         text += _table(["labelled", "suggested", "faces"], [[a, b, _number(n)] for a, b, n in noise["confusions"]])
@@ -197,6 +199,12 @@ def _about_brightness() -> str:
 def _split(split: dict[str, Any]) -> str:
     left_out = [f"{faces:,} faces left out by data.{option}" for option, faces in split["left_out"].items() if faces]
     return "; ".join([split["method"], *left_out])
+
+
+def _unreadable(unreadable: dict[str, Any]) -> str:
+    count, named = unreadable["count"], len(unreadable["sentences"])
+    cut = f", the first {named} of {count:,} in the report" if named < count else ""
+    return f"{count:,}, all in unreadable.txt{cut}" if count else "0"
 
 
 def _groups(part: dict[str, Any]) -> str:

@@ -129,7 +129,7 @@ class ConcatSource(Source):
                 raise FerLabError(
                     f"data.label_maps.{name}: {min(absent)} is none of its emotions, {', '.join(source.class_names)}."
                 )
-            maps[name] = {emotion: emotion for emotion in source.class_names} | dict(own)
+            maps[name] = {**{emotion: emotion for emotion in source.class_names}, **own}
             if strange := {str(to) for to in own.values() if to not in (*VOCABULARY, None)}:
                 known = ", ".join(VOCABULARY)
                 raise FerLabError(f"data.label_maps.{name} leads to {min(strange)}; use {known}, or null to leave out.")

@@ -67,6 +67,11 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
     pruned: name of the pruned network, if there is one.
     """
     acts, gates = curved(network), bool(squeeze_excites(network))
+
+    def integer(name: str) -> bool:
+        """Whether LiteRT's fast kernels compute it: they lack hard-swish, whatever becomes of the gates (.7 × FP32)."""
+        return "hard_swish" not in acts or "relu6" in name or "silu" in name
+
     changed = ["gates frozen", "two thirds of the gates frozen"] * gates
     if acts:
         changed += ["relu6"] + ["gates frozen + relu6"] * gates + ["silu"] * ("hard_swish" in acts)
@@ -101,7 +106,7 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
         *(Rung(f"fp32, {name}", "litert", "fp32", name) for name in floats),
         Rung("dynamic range", "litert", "dynamic"),
         Rung("int8", "litert", "int8"),
-        *(Rung(f"int8, {name}", "litert", "int8", name) for name in changed),
+        *(Rung(f"int8, {name}", "litert", "int8", name) for name in changed if integer(name)),
     ]
     chosen = [rung for rung in found if rung.runtime in runtimes]
     return [r for r in chosen if only is None or r.precision == "fp32" or re.search(only, f"{r.runtime} {r.name}")]
@@ -249,18 +254,27 @@ class Workshop:
         return self._once(("openvino", rung.name, draft), refitted)
 
     def _tflite(self, rung: Rung, metadata: ModelMetadata, draft: bool) -> bytes:
+        network = self.network(rung.network, draft)
+        if rung.precision == "int8" and squeeze_excites(network):
+            # LiteRT cannot scale the zeros that a constant gate is made of: it refuses the file, or aborts.
+            network = self._once(("steady", rung.network, draft), lambda: self._steady(network, draft))
+
         def converted() -> bytes:
-            network = self.network(rung.network, draft)
             folded = fold_preprocessing(network, metadata.face_shape) if rung.folded else network
             return tflite.convert(folded, metadata)
 
-        key = ("tflite", rung.network, rung.folded, metadata.to_json(), draft and rung.network != TRAINED)
+        key = ("tflite", id(network), rung.folded, metadata.to_json())  # networks are kept, so that none takes its id
         content = self._once(key, converted)
         if rung.precision == "fp32":
             return content
         precision: tflite.Precision = "dynamic" if rung.precision == "dynamic" else "int8"
         quantized = tflite.quantize(content, precision, self._calibration(draft, LITERT_FACES), **rung.settings)
         return quantized if draft else self._refitted(refit.refit_tflite, quantized)
+
+    def _steady(self, network: Network, draft: bool) -> Network:
+        """`network` without gates that hardly move, itself where all do."""
+        frozen = freeze_gates(network, self._calibration(draft, FITTED), 0)
+        return frozen if len(squeeze_excites(frozen)) < len(squeeze_excites(network)) else network
 
     def _refitted(self, fit: Callable[..., Any], *models: Any) -> Any:
         """The first of `models` with its last layer fitted to the trained network's logits, where that is wanted."""

@@ -127,8 +127,11 @@ def test_rungs_follow_the_network() -> None:
     assert {rung.network for rung in plain} == {"trained", "quantisation-aware"}  # ReLU6 throughout: nothing to replace
     names = {rung.network for rung in rungs(nets["tiny"], ["onnxruntime", "openvino"])}
     assert names >= {"trained", "relu6", "gates frozen", "gates frozen + relu6"}
-    few = rungs(nets["tiny"], ["openvino"], "relu6$")
+    few = rungs(nets["tiny"], ["openvino"], "int8, relu6$")
     assert [rung.name for rung in few] == ["fp32", "fp32, folded", "int8, relu6"]
+    small = build_network(compose("train", ["backbone=mobilenetv3_small"]), 7)
+    litert = {rung.network for rung in rungs(small, ["litert"]) if not rung.network.endswith("quantisation-aware")}
+    assert litert == {"trained", "relu6", "gates frozen + relu6", "silu"}  # no integer kernels for hard-swish there
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +139,7 @@ def searched(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """A copy of the tiny run, exported with a ladder of two INT8 rungs, both of them judged."""
     folder = tmp_path_factory.mktemp("searched") / "seed0"
     shutil.copytree(tiny_run, folder, ignore=shutil.ignore_patterns("export"))
-    quick = ["export.runtimes=[onnxruntime]", "export.rungs='int8$|relu6$'", "export.distill.tmacs=0.001"]
+    quick = ["export.runtimes=[onnxruntime]", "export.rungs='int8$|int8, relu6$'", "export.distill.tmacs=0.001"]
     quick += ["export.limits.every_rung=true", "export.max_drop=100", "export.limits.max_ece=1"]
     quick += ["quantization.calibration_faces=32", "export.timing={rounds: 1, iterations: 2}"]
     with pytest.MonkeyPatch.context() as patch:  # which of two tiny files is faster is chance

@@ -99,7 +99,7 @@ def test_a_taken_port_is_one_sentence(settings):
 def test_a_missing_extra_is_one_sentence(missing, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(FerLabError, match=rf"^{missing} is not installed: pip install 'fer_lab\[live\]'"):
-        dashboard(compose("dashboard", ["demo=true"]))
+        dashboard(compose("dashboard"))
     assert users(["lessons.sqlite", "list"]) == 1
     assert capsys.readouterr().err.startswith(f"fer-lab dashboard.users: {missing} is not installed")
 

@@ -268,7 +268,8 @@ class Workshop:
         if rung.precision == "fp32":
             return content
         precision: tflite.Precision = "dynamic" if rung.precision == "dynamic" else "int8"
-        quantized = tflite.quantize(content, precision, self._calibration(draft, LITERT_FACES), **rung.settings)
+        faces = self._calibration(draft, LITERT_FACES)
+        quantized = tflite.quantize(content, precision, faces, **rung.settings, bias_correction=not draft)
         return quantized if draft else self._refitted(refit.refit_tflite, quantized)
 
     def _steady(self, network: Network, draft: bool) -> Network:

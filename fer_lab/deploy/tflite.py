@@ -27,6 +27,7 @@ Precision = Literal["float", "dynamic", "int8"]
 INPUT, LOGITS, PROBABILITIES, SIGNATURE = "faces", "logits", "probabilities", "serving_default"
 #: Regular expressions of tensor names (module paths, and the outputs' own): faces are rounded once at most, and the
 #: logits are what a calibration is fitted on.
+CORRECTING = 64  # faces at most, on which mean inputs are measured for bias correction
 FLOAT_SCOPES = ("Preprocess", "RawPixels", "CalibratedSoftmax", f"{SIGNATURE}_{LOGITS}", f"{SIGNATURE}_{PROBABILITIES}")
 
 
@@ -109,6 +110,7 @@ def quantize(
     faces: np.ndarray | None = None,
     float_scopes: Sequence[str] = (),
     float_types: Sequence[str] = (),
+    bias_correction: bool = True,
 ) -> bytes:
     """A float flatbuffer with INT8 weights.
 
@@ -118,6 +120,7 @@ def quantize(
         faces: uint8 N×H×W×C training faces, native size.
         float_scopes: regular expressions of tensor names, which hold the path of their module, whose operators stay
             float beside FLOAT_SCOPES. float_types: operators that stay float, such as "HARD_SWISH" or "MUL".
+        bias_correction: of "int8", see `fer_lab.deploy.tflite_bias`.
     """
     if precision not in get_args(Precision):
         raise FerLabError(f"precision={precision} is unknown to TFLite: choose {', '.join(get_args(Precision))}")
@@ -139,7 +142,14 @@ def quantize(
             assert faces is not None
             steps = [{INPUT: np.ascontiguousarray(faces[i : i + 1])} for i in range(len(faces))]
             ranges = work.calibrate({SIGNATURE: steps}, num_threads=1)
-        return bytes(work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+        done = work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+        quantized = bytes(done.quantized_model)
+        if precision == "int8" and bias_correction:
+            from fer_lab.deploy.tflite_bias import correct_bias
+
+            assert faces is not None
+            return correct_bias(quantized, content, faces[:: -(-len(faces) // CORRECTING)])
+        return quantized
 
 
 def write(content: bytes, metadata: ModelMetadata, path: Path) -> Path:
@@ -175,9 +185,9 @@ def save_tflite(
     path: Path,
     precision: Precision = "float",
     calibration_faces: np.ndarray | None = None,
-    **kept: Sequence[str],
+    **kept: Any,
 ) -> Path:
-    """Convert, quantise and write; see `convert`, `quantize` (`kept` are its float_scopes, float_types) and `write`."""
+    """Convert, quantise and write; see `convert`, `quantize` (`kept` are its other arguments) and `write`."""
     return write(quantize(convert(network, metadata), precision, calibration_faces, **kept), metadata, path)
 
 

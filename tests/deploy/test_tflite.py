@@ -91,6 +91,57 @@ def test_a_folded_resize_stays_float(metadata, faces, tmp_path: Path) -> None:
         np.testing.assert_allclose(Classifier.load(path).probabilities(faces[:8]), plain, atol=0.05, err_msg=precision)
 
 
+class Bright(torch.nn.Module):
+    """Convolutions that read what is never below 0: the rounding of their weights does not average out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 16, 3, 2, padding=1),
+            torch.nn.ReLU6(),
+            torch.nn.Conv2d(16, 16, 5, padding=2, groups=16),
+            torch.nn.ReLU6(),
+            torch.nn.Conv2d(16, 8, 3),
+        )
+        self.last = torch.nn.Linear(8, 7)
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        return self.last(self.body(faces.permute(0, 3, 1, 2) / 255).mean((2, 3)))
+
+
+def test_correcting_biases_takes_away_the_shift(metadata, faces) -> None:
+    content = convert(Bright(), metadata)
+    wanted, *found = (
+        convolutions(each, faces[64:])
+        for each in (content, *(quantize(content, "int8", faces[:64], bias_correction=on) for on in (True, False)))
+    )
+    assert len(wanted) == 3
+    for place in range(3):  # ordinary with a stride, depthwise, without padding
+        corrected, rounded = (np.square((each[place] - wanted[place]).mean((0, 1, 2))).sum() for each in found)
+        assert corrected < 0.5 * rounded
+    errors = [np.square(each[-1] - wanted[-1]).sum() for each in found]
+    assert errors[0] < errors[1]
+
+
+def convolutions(content: bytes, faces: np.ndarray) -> list[np.ndarray]:
+    """What each gives, float32 N×h×w×C."""
+    without = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    running = litert.Interpreter(
+        model_content=content, experimental_op_resolver_type=without, experimental_preserve_all_tensors=True
+    )
+    running.allocate_tensors()
+    outputs = [each["outputs"][0] for each in running._get_ops_details() if "CONV_2D" in each["op_name"]]
+    scales = [running._get_tensor_details(output, 0)["quantization"] for output in outputs]
+    found: list[list[np.ndarray]] = [[] for _ in outputs]
+    for face in faces:
+        running.set_tensor(running.get_input_details()[0]["index"], face[None])
+        running.invoke()
+        for into, output, (scale, zero) in zip(found, outputs, scales, strict=True):
+            into.append((running.get_tensor(output)[0].astype(np.float32) - zero) * (scale or 1))
+    return [np.array(each) for each in found]
+
+
 def test_what_shall_stay_float_stays_float(content: bytes, faces, metadata, tmp_path: Path) -> None:
     path = write(quantize(content, "int8", faces[:8], float_types=["ADD"]), metadata, tmp_path / "a.tflite")
     assert all(types == [np.float32, np.float32] for kind, types in operators(path) if kind == "ADD")

@@ -10,7 +10,7 @@ import fer_lab
 ROOT = Path(fer_lab.__file__).parent
 ENTRY_POINTS = {"audit", "benchmark", "evaluate", "export", "tables", "train"}
 #: Composing, refusing, naming: what every package may import, and what imports no package.
-BASE = {"__init__", "cli", "composing", "errors", "fingerprint", "refusals", "resolvers", "root", "schema"}
+BASE = {"__init__", "cli", "composing", "errors", "extras", "fingerprint", "refusals", "resolvers", "root", "schema"}
 #: Of each package, what it may import beside BASE.
 BELOW = {
     "labels": set(),
@@ -30,6 +30,7 @@ BELOW |= {
 #: (importing file, imported module): why that arrow turns back.
 EXCEPTIONS = {
     ("evaluation/suites.py", "deploy.runtimes"): "evaluate asks exported files too, which their runtimes open",
+    ("live/__main__.py", "dashboard"): "its check that the extra is installed, before the next",
     ("live/__main__.py", "dashboard.serve"): "an entry point: `dashboard=true` serves the pages beside the camera",
     ("results/compare.py", "evaluation.significance"): "tables are judged by the statistics that suites use",
     ("results/comparison.py", "evaluation.significance"): "the interval that they hold",

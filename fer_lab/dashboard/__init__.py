@@ -5,7 +5,7 @@ other address for anything, so a strict content security policy applies. Starlet
 needs inline scripts, `eval` and a socket for each viewer; here each request is checked for its session, role and class.
 """
 
-from fer_lab.deploy.extras import optional
+from fer_lab.extras import optional
 
 
 def require_extra() -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fer_lab.deploy.extras import optional
 from fer_lab.deploy.metadata import KEY, ModelMetadata
 from fer_lab.deploy.runtimes import BATCH, Classifier
 from fer_lab.deploy.safe import seal
 from fer_lab.deploy.signal_stack import signal_stack_kept
 from fer_lab.errors import FerLabError
+from fer_lab.extras import optional
 
 if TYPE_CHECKING:
     import onnx

@@ -20,8 +20,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_lab.deploy.extras import optional
 from fer_lab.errors import FerLabError
+from fer_lab.extras import optional
 from fer_lab.models.network import Network, describe_network
 
 STEPS = 50  # in which channels are taken away, at most

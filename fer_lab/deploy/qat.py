@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from fer_lab.deploy.distill import Distillation
-from fer_lab.deploy.extras import optional
+from fer_lab.extras import optional
 from fer_lab.models.network import Network
 
 BATCH = 16

@@ -19,10 +19,10 @@ from onnx import numpy_helper
 
 from fer_lab.deploy.bias_correction import session
 from fer_lab.deploy.calibration import LOGITS
-from fer_lab.deploy.extras import optional
 from fer_lab.deploy.onnx import INPUT
 from fer_lab.deploy.signal_stack import signal_stack_kept
 from fer_lab.errors import FerLabError
+from fer_lab.extras import optional
 
 if TYPE_CHECKING:
     from openvino import Model

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from fer_lab.deploy.extras import optional
 from fer_lab.deploy.metadata import KEY, ModelMetadata
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.deploy.safe import seal
 from fer_lab.errors import FerLabError
+from fer_lab.extras import optional
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_lab.deploy.extras import optional
 from fer_lab.deploy.onnx import INPUT
+from fer_lab.extras import optional
 
 
 def correct_bias(quantized: bytes, reference: bytes, faces: np.ndarray) -> bytes:

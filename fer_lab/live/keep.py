@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from omegaconf import DictConfig
 
-from fer_lab.deploy.extras import optional
 from fer_lab.deploy.runtimes import Classifier
+from fer_lab.extras import optional
 from fer_lab.live import summary
 from fer_lab.live.capture import Source
 from fer_lab.live.embeddings import Embedder

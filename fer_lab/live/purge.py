@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from fer_lab.deploy.extras import optional
 from fer_lab.errors import FerLabError
+from fer_lab.extras import optional
 from fer_lab.live.sink import PRIVACY
 from fer_lab.schema import command
 

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from fer_lab.deploy.extras import optional
 from fer_lab.errors import FerLabError
+from fer_lab.extras import optional
 from fer_lab.schema import command
 
 if TYPE_CHECKING:  # SQLAlchemy comes with the live extra

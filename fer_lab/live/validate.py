@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from fer_lab.deploy.extras import optional
 from fer_lab.errors import FerLabError
+from fer_lab.extras import optional
 from fer_lab.live.correlation import cluster_interval, leave_one_out, pearson, spearman, within_classes
 from fer_lab.schema import command
 

@@ -13,9 +13,9 @@ import onnx
 import pytest
 import torch
 
-from fer_lab.deploy.extras import optional
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier
 from fer_lab.errors import FerLabError
+from fer_lab.extras import optional
 
 
 def test_refuses_faces_of_another_kind(fp32_file: Path, faces: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Runtimes that not everyone installs."""
+"""Packages that not everyone installs."""
 
 import importlib
 from types import ModuleType

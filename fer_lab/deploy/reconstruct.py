@@ -9,6 +9,7 @@ few hundred faces have places, so seconds do what thousands of steps of distilla
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 import numpy as np
@@ -88,6 +89,10 @@ def _at(output: Tensor, picked: Places | None) -> Tensor:
     return output if picked is None else output[:, :, picked[0], picked[1]]
 
 
+class _Seen(Exception):
+    """A layer has run."""
+
+
 def _layers(step: nn.Module, batch: Tensor) -> list[tuple[str, Layer]]:
     """Names and layers of a step, in the order in which they are computed."""
     found: list[tuple[str, Layer]] = []
@@ -113,10 +118,16 @@ def _fit(step: nn.Module, layer: Layer, read: list[Tensor], target: list[Shown])
     """Move one layer's weight and bias, in place. read: what the step is given, in batches; target: what the layer
     should give then."""
     seen: dict[str, Tensor] = {}
-    hook = layer.register_forward_hook(lambda _, inputs, output: seen.update(x=inputs[0], y=output))
+
+    def note(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.update(x=inputs[0], y=output)
+        raise _Seen
+
+    hook = layer.register_forward_hook(note)
     gram, cross = torch.zeros(()), torch.zeros(())
     for given, (picked, wanted) in zip(read, target, strict=True):
-        step(given)
+        with suppress(_Seen):  # what comes behind the layer need not be computed
+            step(given)
         x, error = _rows(layer, seen["x"], seen["y"].shape, picked, wanted - _at(seen["y"], picked))
         x = torch.cat([x, torch.ones_like(x[..., :1])], -1)
         gram, cross = gram + (x.mT @ x).double(), cross + (x.mT @ error).double()

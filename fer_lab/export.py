@@ -68,8 +68,8 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     if cfg.target is not None:
         found = find_int8(cfg, run, workshop, metadata, data, path, part)
         files |= {
-            name: prove(file, precision, validation, faces, expected) | more
-            for name, (file, precision, more) in found.pop("files").items()
+            name: prove(file, precision, validation, faces, expected, known) | more
+            for name, (file, precision, more, known) in found.pop("files").items()
         }
     elif quantizer is not None:
         path = workshop.write(INT8, metadata, part / "model_int8", draft=False)

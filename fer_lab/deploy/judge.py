@@ -46,6 +46,7 @@ class Trial:
     drops: dict[str, Drop] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
     decision: Decision | None = None
+    logits: np.ndarray | None = None  # float32 N×K, of the validation split
 
     @property
     def passes(self) -> bool:

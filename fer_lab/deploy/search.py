@@ -126,7 +126,7 @@ def _judge(
     if not np.isfinite(logits).all():
         trial.verdict = "its logits are not finite"
         return
-    trial.decision = decide(logits, validation.labels)
+    trial.logits, trial.decision = logits, decide(logits, validation.labels)
     names = metadata.class_names
     metrics = compute_metrics(logits, validation.labels, names, trial.decision.calibration)
     trial.validation = {name: metrics[name] for name in ("accuracy", "macro_f1", "ece", "nll")}

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fer_lab.data.dataset import FaceSplit
+from fer_lab.data.dataset import FaceSplit, build_data
 from fer_lab.deploy.judge import (
     Drop,
     Limits,
@@ -24,7 +24,10 @@ from fer_lab.deploy.judge import (
 )
 from fer_lab.deploy.ladder import ENOUGH, Rung, Workshop, rungs
 from fer_lab.deploy.runtimes import Classifier
+from fer_lab.deploy.ship import prove
 from fer_lab.errors import FerLabError
+from fer_lab.evaluation.predict import predict
+from fer_lab.evaluation.run import load_run
 from fer_lab.export import export
 from fer_lab.models.network import build_network
 from fer_lab.schema import compose
@@ -177,6 +180,21 @@ def test_the_test_split_is_opened_once_for_the_winner(searched: tuple[Path, dict
         100 * (result["test"]["fp32"]["accuracy"] - result["test"]["int8"]["accuracy"])
     )
     assert drop["low"] <= drop["points"] <= drop["high"]
+
+
+def test_known_logits_count_only_if_the_file_gives_them_again(
+    searched: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, run = searched[0] / "export" / "model_int8.onnx", load_run(searched[0])
+    validation = build_data(run.cfg).split("validation")
+    faces, expected = validation.images[:8], np.zeros((8, 7))
+    asked = prove(path, "int8", validation, faces, expected)
+    logits = predict(Classifier.load(path).logits, validation, "")
+    monkeypatch.setattr("fer_lab.deploy.ship.predict", lambda *_: logits * 0)
+    known = prove(path, "int8", validation, faces, expected, logits)
+    assert known["validation"] == pytest.approx(asked["validation"])
+    others = prove(path, "int8", validation, faces, expected, logits[::-1])
+    assert others["validation"] != pytest.approx(asked["validation"])
 
 
 @pytest.mark.parametrize("words", [["target=int4"], ["target=int8", "quantization=none"]])

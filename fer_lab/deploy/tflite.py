@@ -128,6 +128,10 @@ def quantize(
         return content
     if precision == "int8" and (faces is None or not len(faces)):
         raise FerLabError("a full INT8 .tflite needs calibration faces: ranges are measured on them")
+    from fer_lab.deploy.tflite_bias import correct_bias, lift_weights  # torch, which reading a file does without
+
+    if precision == "int8":
+        content = lift_weights(content)
     with _quiet():
         quantizer = optional("ai_edge_quantizer.quantizer", "tflite")
         recipe = optional("ai_edge_quantizer.recipe", "tflite")
@@ -145,8 +149,6 @@ def quantize(
         done = work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
         quantized = bytes(done.quantized_model)
         if precision == "int8" and bias_correction:
-            from fer_lab.deploy.tflite_bias import correct_bias
-
             assert faces is not None
             return correct_bias(quantized, content, faces[:: -(-len(faces) // CORRECTING)])
         return quantized

@@ -124,6 +124,19 @@ def test_correcting_biases_takes_away_the_shift(metadata, faces) -> None:
     assert errors[0] < errors[1]
 
 
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_bias_whose_weights_are_next_to_nothing_is_kept(place: int, metadata, faces) -> None:
+    """In 32 bits of the weights' scale it would be cut off, and the channel dark for every face."""
+    network = Bright()
+    with torch.no_grad():
+        network.body[place].weight[1] *= 1e-12
+        network.body[place].bias[1] = 2.0
+    content = convert(network, metadata)
+    wanted, found = (convolutions(each, faces[64:68]) for each in (content, quantize(content, "int8", faces[:64])))
+    assert wanted[place // 2][..., 1].mean() == pytest.approx(2, abs=1e-3)
+    assert found[place // 2][..., 1].mean() == pytest.approx(2, abs=0.05)
+
+
 def convolutions(content: bytes, faces: np.ndarray) -> list[np.ndarray]:
     """What each gives, float32 N×h×w×C."""
     without = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES

@@ -14,12 +14,12 @@ from rich.table import Table
 
 from fer_lab.data.dataset import build_data
 from fer_lab.deploy.card import write_takeaway
-from fer_lab.deploy.ladder import Workshop
 from fer_lab.deploy.parity import require_parity
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier, describe
 from fer_lab.deploy.search import recalibrated
 from fer_lab.deploy.selection import each_row, find_run
 from fer_lab.deploy.ship import FLOAT, INT8, SHOWN, find_int8, prove
+from fer_lab.deploy.workshop import Workshop
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.decision import decide
 from fer_lab.evaluation.predict import predict

@@ -94,9 +94,9 @@ def _fingerprint(network: Any, face_shape: tuple) -> str:
 @pytest.fixture(scope="session")
 def traced_once() -> Iterator[None]:
     """A network that was traced before gets a copy of its graph: torch.export takes seconds for each."""
-    from fer_lab.deploy import ladder
+    from fer_lab.deploy import workshop
 
-    with _remembered(ladder, "trace", _fingerprint):
+    with _remembered(workshop, "trace", _fingerprint):
         yield
 
 

@@ -17,10 +17,11 @@ from sklearn.metrics import f1_score
 
 from fer_lab.data.dataset import build_data
 from fer_lab.deploy.distill import Distillation, remeasure
-from fer_lab.deploy.ladder import CHANGES, FITTED, Rung, Workshop
+from fer_lab.deploy.ladder import Rung
 from fer_lab.deploy.quantization import StaticInt8
 from fer_lab.deploy.reconstruct import reconstruct
 from fer_lab.deploy.runtimes import Classifier, describe
+from fer_lab.deploy.workshop import CHANGES, FITTED, Workshop
 from fer_lab.evaluation.predict import of_network
 from fer_lab.evaluation.run import load_run
 

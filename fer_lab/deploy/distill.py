@@ -1,11 +1,12 @@
 """A short distillation: a changed network learns the logits of the float network it came from (Hinton et al. 2015).
 
-No labels, no Lightning: a plain loop over training faces, seeded. First the BatchNorm statistics are measured again,
-which repairs most of what another activation breaks; then they stay fixed, as in what ships.
+Labels have a say too, as in theirs: what a change broke is not always worth restoring. No Lightning: a plain loop over
+training faces, seeded. BatchNorm learns along; its statistics are measured anew at the end.
 """
 
 import copy
 import itertools
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,12 +17,15 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fer_lab.data.dataset import FaceSplit
 from fer_lab.errors import FerLabError
 from fer_lab.models.network import Network
 from fer_lab.models.preprocess import Preprocess
 
 STATISTICS_BATCH = 32
+SMOOTHING = 0.1  # of the labels
 LAYOUT = torch.channels_last  # 1.7 times as fast on a CPU
+Teach = Callable[[np.ndarray], np.ndarray]  # faces uint8 N×H×W×C to logits float32 N×K
 
 
 @dataclass(frozen=True)
@@ -29,33 +33,37 @@ class Distillation:
     """How long and how fast.
 
     epochs: views of each face. faces: training faces used, at most. batch, lr: of AdamW with a one-cycle rate.
-    temperature: both logits are divided by it before the softmax. tmacs: no more than so many 10^12 multiply-adds
-    (a step costs four forward passes), which is 100 s a tera on 2 cores; what it allows may be less than an epoch.
-    small: side in pixels of the images of all but the last steps, as a convolution learns much the same from them and
-    costs its square; null, or from the network's own input size on, for that size throughout. last: share of faces and
-    multiply-adds for the last steps, at the network's own size. statistics_faces: on which BatchNorm is measured again.
+    temperature: both logits are divided by it before the softmax. labels: share of the labels' cross-entropy in the
+    loss, 0-1; the teacher's logits have the rest. tmacs: no more than so many 10^12 multiply-adds (a step costs three
+    forward passes), which is 80 s a tera on 2 cores; what it allows may be less than an epoch. small: side in pixels
+    of the images of all but the last steps, as a convolution learns much the same from them and costs its square;
+    null, or from the network's own input size on, for that size throughout. last: share of faces and multiply-adds for
+    the last steps, at the network's own size. statistics_faces: on which BatchNorm is measured again.
     """
 
-    epochs: int = 4
+    epochs: int = 2
     faces: int = 8192
     batch: int = 32
-    lr: float = 2e-4
+    lr: float = 3e-4
     temperature: float = 2.0
-    tmacs: float = 0.5
-    small: int | None = None
+    labels: float = 0.3
+    tmacs: float = 2.0
+    small: int | None = 160
     last: float = 0.3
-    statistics_faces: int = 512
+    statistics_faces: int = 1024
 
     def __post_init__(self) -> None:
         for name in ("epochs", "faces", "batch", "statistics_faces"):
             if getattr(self, name) < 1:
                 raise FerLabError(f"export.distill.{name} must be at least 1: give a count of faces or epochs")
+        if not 0 <= self.labels <= 1:
+            raise FerLabError(f"export.distill.labels={self.labels} is a share of the loss: give 0 to 1")
 
     def phases(self, available: int, macs: int, input_size: int) -> list[tuple[int, int]]:
         """Side of the images and count of steps of each phase, as `available` faces and the budget allow; at least 1
         step at the network's own `input_size`, which has `macs` multiply-adds."""
         wanted = self.epochs * min(self.faces, available) / self.batch
-        step = 4 * macs * self.batch
+        step = 3 * macs * self.batch
         allowed = self.tmacs * 1e12 / step
         if self.small is None or self.small >= input_size:
             return [(input_size, max(int(min(wanted, allowed)), 1))]
@@ -64,13 +72,13 @@ class Distillation:
         return [(size, count) for size, count in zip((self.small, input_size), counts, strict=True) if count]
 
     def __call__(
-        self, student: Network, teacher: Network, images: np.ndarray, macs: int, seed: int, measure: bool = True
+        self, student: Network, teach: Teach, training: FaceSplit, macs: int, seed: int
     ) -> tuple[Network, dict[str, Any]]:
         """Train a copy of `student`.
 
         Args:
-            student, teacher: uint8 faces to logits float32 N×K. images: training faces, uint8 N×H×W×C. macs: of one.
-            measure: BatchNorm's statistics anew before each phase; without, they stay, unless a phase has other sizes.
+            student: uint8 faces to logits float32 N×K. teach: the same of the network it came from, asked once about
+                each face, unmirrored. macs: of one face.
 
         Returns:
             The trained copy in eval mode; what was done: the settings, steps, faces seen, and the first and last loss.
@@ -78,26 +86,37 @@ class Distillation:
         generator = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network, teacher = _copy(student), _copy(teacher)
-            drawn = np.sort(generator.permutation(len(images))[: self.faces])
-            known = images[np.sort(generator.permutation(drawn)[: self.statistics_faces])]
-            phases = self.phases(len(drawn), macs, _resizer(network).input_size)
+            network = _copy(student)
+            resizer = _resizer(network)
+            own = resizer.input_size
+            drawn = np.sort(generator.permutation(len(training))[: self.faces])
+            phases = self.phases(len(drawn), macs, own)
             steps = sum(count for _, count in phases)
             optimizer = torch.optim.AdamW(network.parameters(), lr=self.lr, weight_decay=0.01)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps + 1)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps + 1, pct_start=0.15)
             order = np.concatenate([generator.permutation(drawn) for _ in range(steps * self.batch // len(drawn) + 1)])
-            starts, losses = iter(range(0, len(order), self.batch)), []
+            batches = np.array_split(order[: steps * self.batch], steps)
+            seen, places = np.unique(np.concatenate(batches), return_inverse=True)
+            wanted = torch.from_numpy(teach(training.images[seen]))[places].split([len(batch) for batch in batches])
+            losses, turns = [], iter(zip(batches, wanted, strict=True))
+            for norm in _norms(network):
+                norm.train()
             with Progress(console=Console(stderr=True), transient=True) as progress:
                 task = progress.add_task("distilling", total=steps)
                 for size, count in phases:
-                    _resizer(network).input_size = _resizer(teacher).input_size = size
-                    if measure or len(phases) > 1:
-                        remeasure(network, known)
-                    for start in itertools.islice(starts, count):
-                        faces = _views(images[np.sort(order[start : start + self.batch])], generator)
-                        losses.append(self._step(network, teacher, faces, optimizer))
+                    resizer.input_size = size
+                    for rows, answers in itertools.islice(turns, count):
+                        labels = torch.from_numpy(training.labels[rows]).long()
+                        loss = self.loss(network(_views(training.images[rows], generator)), answers, labels)
+                        optimizer.zero_grad()
+                        loss.backward()
+                        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+                        optimizer.step()
+                        losses.append(float(loss.detach()))
                         schedule.step()
                         progress.advance(task)
+            resizer.input_size = own
+            remeasure(network, training.images[np.sort(generator.permutation(drawn)[: self.statistics_faces])])
         few = max(steps // 10, 1)
         found = {"first_loss": float(np.mean(losses[:few])), "last_loss": float(np.mean(losses[-few:]))}
         network = network.to(memory_format=torch.contiguous_format).eval()
@@ -105,21 +124,17 @@ class Distillation:
             **asdict(self),
             "steps": steps,
             "phases": phases,
-            "faces_seen": steps * self.batch,
+            "faces_seen": len(seen),
             **found,
             "seed": seed,
         }
 
-    def _step(self, network: Network, teacher: Network, faces: Tensor, optimizer: torch.optim.Optimizer) -> float:
-        with torch.inference_mode():
-            wanted = F.softmax(teacher(faces) / self.temperature, dim=1)
-        given = F.log_softmax(network(faces) / self.temperature, dim=1)
-        loss = F.kl_div(given, wanted.clone(), reduction="batchmean") * self.temperature**2
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        return float(loss.detach())
+    def loss(self, given: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
+        """Hinton et al. 2015, section 2: the divergence from the teacher's softened probabilities times the temperature
+        squared, and the labels' cross-entropy, smoothed. given, wanted: logits float32 N×K; labels: int64 N."""
+        softened, target = F.log_softmax(given / self.temperature, 1), F.softmax(wanted / self.temperature, 1)
+        divergence = F.kl_div(softened, target, reduction="batchmean") * self.temperature**2
+        return (1 - self.labels) * divergence + self.labels * F.cross_entropy(given, labels, label_smoothing=SMOOTHING)
 
 
 def _copy(network: Network) -> Network:
@@ -131,9 +146,14 @@ def _resizer(network: nn.Module) -> Preprocess:
     return next(module for module in network.modules() if isinstance(module, Preprocess))
 
 
+def _norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """BatchNorm layers that keep statistics."""
+    return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+
+
 def remeasure(network: Network, images: np.ndarray) -> None:
     """Replace the running statistics of each BatchNorm by plain means over `images`; ends in eval mode."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    norms = _norms(network)
     momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from fer_lab.deploy.distill import Distillation
+from fer_lab.data.dataset import FaceSplit
+from fer_lab.deploy.distill import Distillation, Teach
 from fer_lab.extras import optional
 from fer_lab.models.network import Network
 
@@ -30,24 +31,24 @@ _HOOKS = "__nncf_hooks"
 
 def fine_tune(
     network: Network,
-    teacher: Network,
-    distillation: Distillation,
-    images: np.ndarray,
     faces: np.ndarray,
+    distillation: Distillation,
+    teach: Teach,
+    training: FaceSplit,
     macs: int,
     seed: int,
 ) -> tuple[Network, dict[str, Any]]:
     """A copy of `network` with weights that were trained rounded, in eval mode, and what was done.
 
     Args:
-        network: what a runtime is to compute on integers; teacher: the float network whose logits it learns.
-        images: training faces, uint8 N×H×W×C; faces: those on which ranges are measured. macs: of one face.
+        network: what a runtime is to compute on integers. faces: those on which ranges are measured, uint8 N×H×W×C.
+        teach, training, macs, seed: as the distillation wants them.
 
     Raises:
         FerLabError: nncf is not installed.
     """
     slower = replace(distillation, lr=distillation.lr * RATE)
-    student, done = slower(fake_quantized(network, faces), teacher, images, macs, seed)  # type: ignore[arg-type]
+    student, done = slower(fake_quantized(network, faces), teach, training, macs, seed)  # type: ignore[arg-type]
     tensors = student.state_dict()
     own = {name.removeprefix(_OWN): t for name, t in tensors.items() if name.startswith(_OWN) and _HOOKS not in name}
     learned = copy.deepcopy(network).cpu()

@@ -16,14 +16,16 @@ from rich.table import Table
 
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy.judge import COARSE, Drop, Limits, Reference, Trial, compare_speed, contenders, drops, judge
-from fer_lab.deploy.ladder import TRAINED, Rung, Workshop, twin
+from fer_lab.deploy.ladder import DISTILLED, QAT, TRAINED, Rung, twin
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.runtimes import Classifier
+from fer_lab.deploy.workshop import Workshop
 from fer_lab.evaluation.decision import Decision
 from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import predict
 
 FIRST_LOOK = 512  # validation faces on which a rung that is far off is given up
+HOPELESS = 3  # times the allowed drop of accuracy, from which on minutes of distillation do not bring a rung back
 Decide = Callable[[np.ndarray, np.ndarray], Decision]  # logits and labels of validation to calibration and threshold
 
 
@@ -71,15 +73,20 @@ def search(
     settled: set[object] = set()
     floats = [t for t in trials if t.rung.precision == "fp32" and t.rung.network != TRAINED and t.latency_ms]
     coarse = contenders(trials, COARSE if limits.every_kind else ("int8",))
-    coarse.sort(key=lambda trial: trials.index(trial) in twins)  # fine-tuning takes minutes: where nothing else passes
+    coarse.sort(key=lambda trial: trial.rung.network.endswith(QAT))  # it takes minutes: where nothing else passes
     for trial in [*coarse, *floats]:
         place = trial.kind if limits.every_kind or trial in floats else "the one"
         plain = twins.get(trials.index(trial))
         if plain is not None and trials[plain].passes:  # it comes first: equally fast, and earlier in the ladder
-            trial.verdict = "not needed: passes when quantised after training"
+            trial.verdict = "not needed: passes without"
             continue
         if place in settled and not limits.every_rung:
             continue
+        if plain is not None and trial.rung.network.endswith(DISTILLED):
+            lost = trials[plain].drops.get("accuracy")
+            if lost is None or lost.points > HOPELESS * limits.max_drop:
+                trial.verdict = "not tried: too far off without" if lost else "not tried: cannot be built without"
+                continue
         started = time.perf_counter()
         try:
             path = workshop.write(trial.rung, metadata, folder / f"rung{trials.index(trial)}", draft=False)

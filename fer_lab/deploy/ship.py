@@ -11,11 +11,12 @@ from omegaconf import DictConfig
 
 from fer_lab.data.dataset import FaceData, FaceSplit
 from fer_lab.deploy.judge import Reference, Trial, best_of_each_kind, choose, drops, fastest_float
-from fer_lab.deploy.ladder import TRAINED, Rung, Workshop, rungs
+from fer_lab.deploy.ladder import TRAINED, Rung, rungs
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.parity import parity
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.deploy.search import recalibrated, search, show, size
+from fer_lab.deploy.workshop import Workshop
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import Calibration
 from fer_lab.evaluation.decision import decide

@@ -2,7 +2,7 @@
 
 Targets are for one thread and a batch of one. A file is good enough when accuracy and macro-F1 on validation, measured
 through it, are at most a point below the network's and its ECE at most 0.01 above; or when a search chose it, which
-judges drops by their intervals. × FP32 is the search's own where no float file of the runtime was shipped.
+forgives macro-F1 by its interval. × FP32 is the search's own where no float file of the runtime was shipped.
 """
 
 from collections.abc import Sequence
@@ -86,11 +86,12 @@ def _line(one: Deployed, entries: Sequence[Deployed]) -> Line:
         }
     if line["times_fp32"] is None and line["times_torch"] is not None:  # no float file of this runtime was shipped
         line["times_fp32"] = one.about.get("speedup")
-    return line | {"load_average": timing.get("load_average"), "chosen": _chosen(one), "none_passed": _none_passed(one)}
+    line |= {"load_average": timing.get("load_average"), "test_drop": _test_drop(one)}
+    return line | {"chosen": _chosen(one), "none_passed": _none_passed(one)}
 
 
 def _chosen(one: Deployed) -> bool:
-    """Whether a search found this file good, by the intervals of what it loses."""
+    """Whether a search found this file good."""
     return one.precision != "fp32" and one.about.get("verdict") == "passes"
 
 
@@ -98,6 +99,14 @@ def _none_passed(one: Deployed) -> bool:
     """Whether a search of the run's files found no INT8 file good, so that none shipped."""
     ladder = one.run.export.get("ladder") or []
     return bool(ladder) and not any(rung.get("chosen") for rung in ladder)
+
+
+def _test_drop(one: Deployed) -> float | None:
+    """Points that the search's choice loses on the test split, of accuracy or macro-F1, whichever is more."""
+    export = one.run.export
+    if not (export.get("test") and one.about.get("rung")) or one.about["rung"] != export.get("chosen"):
+        return None
+    return max(drop["points"] for drop in export["test"]["drops"].values())
 
 
 def _size_ratio(one: Deployed, entries: Sequence[Deployed]) -> float | None:
@@ -112,7 +121,7 @@ def _points(own: float, value: float | None) -> float | None:
 
 
 def good_enough(line: Line) -> bool:
-    """Whether a file may stand for the network: by the limits, or as the search judged it, by intervals."""
+    """Whether a file may stand for the network: by the limits, or as the search judged it, by macro-F1's interval."""
     if line["chosen"]:
         return True
     drops = (line["accuracy_drop"], line["macro_f1_drop"])
@@ -144,12 +153,22 @@ def _of_row(row: str, lines: Sequence[Line]) -> list[Target]:
     within = _judge(row, "INT8 within 1.0 point of the network", drop, MOST_DROP, chosen, why, below=True)
     if within.verdict == MISSED and good:
         within = replace(within, verdict=HELD, why="by its interval")
+    asked = next((line for line in lines if line["test_drop"] is not None), None)
+    on_test = _judge(
+        row,
+        "the search's choice within 1.0 point on test, asked once",
+        asked and asked["test_drop"],
+        MOST_DROP,
+        asked,
+        below=True,
+    )
     return [
         within,
         *(faster if speed > 1 else []),
         _judge(row, "INT8 not slower than FP32 of its runtime", times, 1.0, chosen, why),
         _judge(row, "INT8 at most 0.30 of FP32's bytes", size, INT8_SIZE, chosen, why, below=True),
         _judge(row, "fastest file at least 5 times as fast as torch eager", best, TORCH_SPEED, quick),
+        *([on_test] if asked else []),
     ]
 
 

@@ -11,6 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy.activations import curved, freeze_gates, mean_gates, silu_for_all, squeeze_excites
 from fer_lab.deploy.distill import Distillation, remeasure
 from fer_lab.deploy.equalization import equalize
@@ -38,6 +39,11 @@ def tiny(faces: np.ndarray) -> Network:
 @torch.inference_mode()
 def logits(network: nn.Module, faces: np.ndarray) -> np.ndarray:
     return network(torch.from_numpy(faces)).numpy()
+
+
+def split_of(faces: np.ndarray) -> FaceSplit:
+    rows = np.arange(len(faces))
+    return FaceSplit(faces, rows % 7, rows.astype(str), rows.astype(np.uint64))
 
 
 @pytest.mark.parametrize(("channels", "native"), [(1, 24), (3, 24), (1, 48), (1, 64)])
@@ -111,11 +117,19 @@ def test_gates_that_hardly_move_go_whatever_share_is_asked_for(tiny: Network, fa
 
 def test_distillation_comes_closer_to_its_teacher_and_says_what_it_did(tiny: Network, faces: np.ndarray) -> None:
     student = fit_relu6(tiny, faces)
-    quick = Distillation(epochs=20, faces=8, batch=8, statistics_faces=8)
-    trained, done = quick(student, tiny, faces, macs=1_000_000, seed=0)
-    again, _ = quick(student, tiny, faces, macs=1_000_000, seed=0)
+    quick = Distillation(epochs=20, faces=8, batch=8, statistics_faces=8, labels=0.0)
+    asked = []
+
+    def teach(given: np.ndarray) -> np.ndarray:
+        asked.append(len(given))
+        return logits(tiny, given)
+
+    trained, done = quick(student, teach, split_of(faces), macs=1_000_000, seed=0)
+    again, _ = quick(student, teach, split_of(faces), macs=1_000_000, seed=0)
     assert done["last_loss"] < done["first_loss"]
-    assert (done["steps"], done["faces_seen"]) == (20, 160)
+    assert (done["steps"], done["faces_seen"], asked) == (20, 8, [8, 8])  # each face once
+    near, far = (np.abs(logits(network, faces) - logits(tiny, faces)).mean() for network in (trained, student))
+    assert near < far
     assert np.array_equal(logits(trained, faces), logits(again, faces))
     assert not trained.training
     assert trained.preprocess.input_size == tiny.preprocess.input_size
@@ -123,7 +137,9 @@ def test_distillation_comes_closer_to_its_teacher_and_says_what_it_did(tiny: Net
 
 def test_distillation_on_smaller_images_ends_at_the_networks_own_size(tiny: Network, faces: np.ndarray) -> None:
     small = Distillation(epochs=20, faces=8, batch=8, statistics_faces=8, small=tiny.preprocess.input_size // 2)
-    trained, done = small(fit_relu6(tiny, faces), tiny, faces, macs=1_000_000, seed=0)
+    trained, done = small(
+        fit_relu6(tiny, faces), lambda given: logits(tiny, given), split_of(faces), macs=1_000_000, seed=0
+    )
     own = tiny.preprocess.input_size
     assert done["phases"] == [(own // 2, 14), (own, 6)]
     assert trained.preprocess.input_size == tiny.preprocess.input_size == own
@@ -132,12 +148,27 @@ def test_distillation_on_smaller_images_ends_at_the_networks_own_size(tiny: Netw
 def test_distillation_keeps_its_budget() -> None:
     budget = Distillation(epochs=4, faces=1000, batch=10, tmacs=0.1, small=56, last=0.2)
     assert budget.phases(500, 1_000_000, 224) == [(56, 160), (224, 40)]  # 4 × 500 / 10 steps in all
-    # 0.1e12 / (4 × 1e8 × 10) = 25 steps at 224 px, of which a fifth; 16 times as many at 56 px, of which the rest
-    assert budget.phases(5000, 100_000_000, 224) == [(56, 320), (224, 5)]
-    assert replace(budget, small=None).phases(5000, 100_000_000, 224) == [(224, 25)]
-    assert budget.phases(5000, 100_000_000, 56) == [(56, 25)]
+    # 0.1e12 / (3 × 1e8 × 10) = 33 steps at 224 px, of which a fifth; 16 times as many at 56 px, of
+    # which the rest, but no more than 4 × 1000 / 10 in all
+    assert budget.phases(5000, 100_000_000, 224) == [(56, 320), (224, 6)]
+    assert replace(budget, small=None).phases(5000, 100_000_000, 224) == [(224, 33)]
+    assert budget.phases(5000, 100_000_000, 56) == [(56, 33)]
     with pytest.raises(FerLabError, match=r"export\.distill\.epochs"):
         Distillation(epochs=0)
+    with pytest.raises(FerLabError, match=r"export\.distill\.labels=1\.5"):
+        Distillation(labels=1.5)
+
+
+def test_the_loss_of_distillation_by_hand() -> None:
+    """One face, two classes: softened by 2, logits (2, 0) against (0, 2) are probabilities e/(e+1) and 1/(e+1)."""
+    given, wanted, label = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 2.0]]), torch.tensor([1])
+    p = np.e / (np.e + 1)
+    divergence = 4 * ((1 - p) * np.log((1 - p) / p) + p * np.log(p / (1 - p)))
+    hard = np.log(np.exp([2.0, 0.0]).sum()) - np.array([2.0, 0.0])  # cross-entropy of either class
+    smoothed = 0.95 * hard[1] + 0.05 * hard[0]
+    for share in (0.0, 0.3, 1.0):
+        expected = (1 - share) * divergence + share * smoothed
+        assert float(Distillation(labels=share).loss(given, wanted, label)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_equalisation_keeps_the_function_and_evens_the_ranges() -> None:

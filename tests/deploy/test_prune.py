@@ -95,9 +95,10 @@ def test_a_pruned_rung_is_built_trained_and_described(tiny_run, tmp_path) -> Non
     pytest.importorskip("torch_pruning")
     from fer_lab.data.dataset import build_data
     from fer_lab.deploy.distill import Distillation
-    from fer_lab.deploy.ladder import Workshop, rungs
+    from fer_lab.deploy.ladder import rungs
     from fer_lab.deploy.quantization import StaticInt8
     from fer_lab.deploy.runtimes import Classifier, describe
+    from fer_lab.deploy.workshop import Workshop
     from fer_lab.evaluation.run import load_run
 
     run = load_run(tiny_run)

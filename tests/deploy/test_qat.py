@@ -1,17 +1,21 @@
-"""Quantisation-aware fine-tuning: what is rounded in training, what comes out, and when the search tries it."""
+"""Quantisation-aware fine-tuning: what is rounded in training, what comes out, and when the search fine-tunes."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy import search as searching
 from fer_lab.deploy.distill import Distillation
 from fer_lab.deploy.judge import Drop, Limits, Trial
-from fer_lab.deploy.ladder import QAT, TRAINED, Rung, Workshop, rungs, twin, untrained
+from fer_lab.deploy.ladder import DISTILLED, QAT, TRAINED, Rung, rungs, twin, untrained
+from fer_lab.deploy.workshop import Workshop
 from fer_lab.models.network import Network
 from fer_lab.models.preprocess import Preprocess
 
@@ -63,7 +67,14 @@ def test_weights_move_and_the_layers_stay() -> None:
     with torch.no_grad():
         net.backbone[0].weight.add_(0.05 * torch.randn_like(net.backbone[0].weight))
     before = copy.deepcopy(net.state_dict())
-    learned, done = fine_tune(net, teacher, SHORT, faces, faces[:32], 1000, 0)
+    labels = np.random.default_rng(1).integers(0, 4, len(faces))
+    training = FaceSplit(faces, labels, np.arange(len(faces)).astype(str), np.arange(len(faces), dtype=np.uint64))
+
+    def teach(given: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return teacher(torch.from_numpy(given)).numpy()
+
+    learned, done = fine_tune(net, faces[:32], SHORT, teach, training, 1000, 0)
     assert {name: t.shape for name, t in learned.state_dict().items()} == {n: t.shape for n, t in before.items()}
     assert not torch.equal(learned.backbone[0].weight, before["backbone.0.weight"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
@@ -74,7 +85,7 @@ def test_weights_move_and_the_layers_stay() -> None:
 
 
 def test_names_and_twins() -> None:
-    assert [untrained(name) for name in (QAT, f"relu6 + {QAT}")] == [TRAINED, "relu6"]
+    assert [untrained(name) for name in (QAT, f"relu6 + {QAT}", "relu6 + distilled")] == [TRAINED, "relu6", "relu6"]
     ladder = rungs(network(), ["onnxruntime", "openvino"])
     pairs = {(rung.runtime, rung.name): ladder[i] for rung in ladder if (i := twin(rung, ladder)) is not None}
     assert set(pairs) == {("onnxruntime", f"int8, {QAT}"), ("openvino", f"int8, {QAT}")}
@@ -83,56 +94,84 @@ def test_names_and_twins() -> None:
     assert twin(alone[0], alone) is None
 
 
+@pytest.fixture
+def climb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[str], list[str], list[Trial]]]:
+    """The search itself, with files that cost nothing: names drafted, names built for good, in order, and the trials.
+
+    A rung is (its name, its network, ms of its draft, points of accuracy it loses)."""
+
+    def climbed(*given: tuple[str, str, float, float]) -> tuple[list[str], list[str], list[Trial]]:
+        ladder = [
+            Rung(name, "onnxruntime", name[:4], net, settings={"per_channel": False} if "slow" in name else {})
+            for name, net, _, _ in given
+        ]
+        lost = {name: points for name, _, _, points in given}
+        drafted, asked = list[str](), list[str]()
+
+        def write(_: Workshop, rung: Rung, metadata: object, path: Path, draft: bool) -> Path:
+            (drafted if draft else asked).append(rung.name)
+            path.write_bytes(b"")
+            return path
+
+        def judged(trial: Trial, *_: object) -> None:
+            points = lost[trial.rung.name]
+            trial.drops = {"accuracy": Drop(points, points, points)}
+            trial.verdict = "passes" if points <= 1 else "accuracy drops"
+
+        class Opened:
+            logits = None
+
+            @classmethod
+            def load(cls, *_: object) -> "Opened":
+                return cls()
+
+        monkeypatch.setattr(Workshop, "write", write)
+        monkeypatch.setattr(searching, "Classifier", Opened)
+        monkeypatch.setattr(searching, "time_files", lambda files, *_: {i: given[i][2] for i in files})
+        monkeypatch.setattr(searching, "predict", lambda *_: np.zeros((1, 2)))
+        monkeypatch.setattr(searching, "_judge", judged)
+        monkeypatch.setattr(searching, "_first_look", lambda *_: {"accuracy": Drop(0.0, 0.0, 0.0)})
+        split = type("Split", (), {"images": some_faces(1)})
+        workshop, metadata = Workshop.__new__(Workshop), type("Metadata", (), {"run_key": "key"})
+        trials = searching.search(workshop, ladder, metadata, split, None, None, Limits(), tmp_path, 1)  # type: ignore[arg-type]
+        return drafted, asked, trials
+
+    return climbed
+
+
 @pytest.mark.parametrize(
-    ("passes", "built"),
+    ("int8", "slow", "built"),
     [
-        ([True, True], ["int8"]),  # nothing to repair
-        ([False, True], ["int8", "int8, slow"]),
-        ([False, False], ["int8", "int8, slow", f"int8, {QAT}"]),
+        (0.0, 0.0, ["int8"]),  # nothing to repair
+        (2.0, 0.0, ["int8", "int8, slow"]),
+        (2.0, 2.0, ["int8", "int8, slow", f"int8, {QAT}"]),
     ],
 )
-def test_it_is_tried_only_where_nothing_else_passes(
-    passes: list[bool], built: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The search itself, with files that cost nothing: what is built for good, in which order."""
-    ladder = [
-        Rung("fp32", "onnxruntime", "fp32"),
-        Rung("int8", "onnxruntime", "int8"),
-        Rung(f"int8, {QAT}", "onnxruntime", "int8", QAT),
-        Rung("int8, slow", "onnxruntime", "int8", settings={"per_channel": False}),
-    ]
-    verdicts = dict(zip(["int8", "int8, slow"], passes, strict=True)) | {f"int8, {QAT}": True}
-    drafted, asked = [], []
-
-    def write(_: Workshop, rung: Rung, metadata: object, path: Path, draft: bool) -> Path:
-        (drafted if draft else asked).append(rung.name)
-        path.write_bytes(b"")
-        return path
-
-    def judged(trial: Trial, *_: object) -> None:
-        trial.verdict = "passes" if verdicts[trial.rung.name] else "accuracy drops"
-
-    class Opened:
-        logits = None
-
-        @classmethod
-        def load(cls, *_: object) -> "Opened":
-            return cls()
-
-    monkeypatch.setattr(Workshop, "write", write)
-    monkeypatch.setattr(searching, "Classifier", Opened)
-    monkeypatch.setattr(searching, "time_files", lambda files, *_: {i: [4.0, 1.0, 0.0, 2.0][i] for i in files})
-    monkeypatch.setattr(searching, "predict", lambda *_: np.zeros((1, 2)))
-    monkeypatch.setattr(searching, "_judge", judged)
-    monkeypatch.setattr(searching, "_first_look", lambda *_: {"accuracy": Drop(0.0, 0.0, 0.0)})
-    split = type("Split", (), {"images": some_faces(1)})
-    workshop = Workshop.__new__(Workshop)
-    metadata = type("Metadata", (), {"run_key": "key"})
-    trials = searching.search(workshop, ladder, metadata, split, None, None, Limits(), tmp_path, 1)  # type: ignore[arg-type]
+def test_it_is_tried_only_where_nothing_else_passes(int8: float, slow: float, built: list[str], climb: Any) -> None:
+    rungs = [("fp32", TRAINED, 4.0, 0.0), ("int8", TRAINED, 1.0, int8), (f"int8, {QAT}", QAT, 0.0, 0.0)]
+    drafted, asked, trials = climb(*rungs, ("int8, slow", TRAINED, 2.0, slow))
     assert (drafted, asked) == (["fp32", "int8", "int8, slow"], built)
     assert trials[2].latency_ms == 1.0  # its file is laid out as its twin's
-    if any(passes):
+    if min(int8, slow) <= 1:
         assert trials[2].verdict.startswith("not needed")
+
+
+@pytest.mark.parametrize(
+    ("relu6", "built", "verdict"),
+    [
+        (0.5, ["int8, relu6"], "not needed: passes without"),
+        (2.0, ["int8, relu6", "int8, relu6 + distilled"], "passes"),
+        (3.5, ["int8, relu6", "int8, slow"], "not tried: too far off without"),
+    ],
+)
+def test_a_changed_network_is_distilled_before_slower_rungs_are_asked(
+    relu6: float, built: list[str], verdict: str, climb: Any
+) -> None:
+    taught = ("int8, relu6 + distilled", f"relu6 + {DISTILLED}", 0.0, 0.8)
+    rungs = [("fp32", TRAINED, 4.0, 0.0), ("int8, slow", TRAINED, 2.0, 0.0), ("int8, relu6", "relu6", 1.0, relu6)]
+    drafted, asked, trials = climb(*rungs, taught)
+    assert (drafted, asked) == (["fp32", "int8, slow", "int8, relu6"], built)
+    assert trials[3].verdict == verdict
 
 
 def test_a_rung_is_a_file_like_its_twins_with_other_weights(tiny_run: Path, tmp_path: Path) -> None:

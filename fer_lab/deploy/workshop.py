@@ -1,0 +1,211 @@
+"""Builds the file of a rung of the ladder: the network it asks for, as a graph or a flatbuffer, in its precision."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from rich.console import Console
+
+from fer_lab.data.dataset import FaceSplit
+from fer_lab.deploy import openvino, qat, refit, tflite
+from fer_lab.deploy.activations import freeze_gates, silu_for_all, squeeze_excites
+from fer_lab.deploy.distill import Distillation, divergence, remeasure
+from fer_lab.deploy.ladder import DISTILLED, QAT, TRAINED, Rung, untrained
+from fer_lab.deploy.metadata import ModelMetadata
+from fer_lab.deploy.onnx import save, trace
+from fer_lab.deploy.prune import Pruning
+from fer_lab.deploy.quantization import StaticInt8, draw_balanced
+from fer_lab.deploy.reconstruct import reconstruct
+from fer_lab.deploy.relu6 import fit_relu6
+from fer_lab.deploy.rewrite import fold_preprocessing, pool_globally
+from fer_lab.evaluation.run import LoadedRun
+from fer_lab.models.network import Network
+
+SUFFIX = {"onnxruntime": ".onnx", "openvino": ".xml", "litert": ".tflite"}
+#: Steps from the trained network to another one, by name.
+CHANGES: dict[str, Callable[[Network, np.ndarray], Network]] = {
+    "gates frozen": freeze_gates,
+    "two thirds of the gates frozen": lambda network, faces: freeze_gates(network, faces, 2 / 3),
+    "relu6": lambda network, faces: fit_relu6(freeze_gates(network, faces, 0), faces),
+    "silu": lambda network, _: silu_for_all(network),
+}
+DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
+FITTED, HELD = 1024, 256  # faces that a change is reconstructed on, and that tell how near it comes
+
+
+class Workshop:
+    """Builds the file of a rung, as a draft (nothing fitted, few calibration faces: for its latency) or for good."""
+
+    def __init__(
+        self,
+        run: LoadedRun,
+        training: FaceSplit,
+        quantizer: StaticInt8 | None,
+        distillation: Distillation,
+        seed: int,
+        pruning: Pruning | None = None,
+        refit_faces: int = 0,
+    ) -> None:
+        """training: for ranges (class-balanced), fits and distillation. quantizer: None where only float rungs are
+        built. pruning: None for none. refit_faces: on how many an INT8 file's last layer is fitted anew; 0: left."""
+        self.trained, self.macs, self.training = run.network, run.record["model"]["macs"], training
+        count = quantizer.calibration_faces if quantizer else 1
+        self.faces = training.images[draw_balanced(training.labels, count, seed)]
+        self.quantizer, self.distillation, self.seed = quantizer, distillation, seed
+        self.pruning = pruning or Pruning()
+        some = np.random.default_rng(seed).permutation(len(training.images))[:refit_faces]
+        self.refit_faces = training.images[np.sort(some)]  # not balanced: the fit is to hold where faces are asked
+        self.distilled: dict[str, dict[str, Any]] = {}  # what was done, by network
+        self._made: dict[tuple, Any] = {}
+
+    def write(self, rung: Rung, metadata: ModelMetadata, path: Path, draft: bool) -> Path:
+        """Build the rung's file at `path`, whose suffix follows the runtime. Raises what the runtime's tools raise."""
+        path = path.with_suffix(SUFFIX[rung.runtime])
+        if rung.runtime == "onnxruntime":
+            return save(self._onnx(rung, draft), metadata, path)
+        if rung.runtime == "openvino":
+            model = self._openvino(rung, metadata, draft) if rung.precision == "int8" else self.graph(rung, draft)
+            return openvino.save_openvino(model, metadata, path, "bf16" if rung.precision == "bf16" else "f32")
+        return tflite.write(self._tflite(rung, metadata, draft), metadata, path)
+
+    def network(self, name: str, draft: bool) -> Network:
+        """The network of that name; a draft is neither fitted nor trained."""
+
+        def changed() -> Network:
+            if name.endswith((DISTILLED, QAT)):
+                return self._tuned(name, draft)
+            network, about = self.trained, dict[str, Any]()
+            for change in name.split(" + "):
+                if change == self.pruning.name:
+                    network, about = self._pruned()
+                else:
+                    network = CHANGES[change](network, self._calibration(draft, FITTED))
+            if draft:
+                remeasure(network, self.faces[:DRAFT_FACES])
+                return network
+            # a pruned network has other layers, which cannot be fitted to the trained one's
+            network, done = self._distilled(network) if about else self._fitted(network)
+            self.distilled[name] = about | done
+            return network
+
+        return self.trained if name == TRAINED else self._once(("network", name, draft), changed)
+
+    def _tuned(self, name: str, draft: bool) -> Network:
+        """A network whose last step is a fine-tuning."""
+        network = self.network(untrained(name), draft)
+        if draft:
+            return network
+        network, done = self._distilled(network, aware=name.endswith(QAT))
+        self.distilled[name] = {"before": self.distilled.get(untrained(name)), **done}
+        return network
+
+    def _distilled(self, network: Network, aware: bool = False) -> tuple[Network, dict[str, Any]]:
+        """Fine-tuned, and what was done; aware: of the quantisation to come."""
+        given = self._teach, self.training, self.macs, self.seed
+        if aware:
+            return qat.fine_tune(network, self.faces, self.distillation, *given)
+        return self.distillation(network, *given)
+
+    def _fitted(self, network: Network) -> tuple[Network, dict[str, Any]]:
+        """A changed network, brought back layer by layer to what the trained one answers; how near it came, in nats on
+        faces that the fit did not see."""
+        drawn = np.random.default_rng(self.seed).permutation(len(self.training))
+        held, own = (self.training.images[np.sort(drawn[part])] for part in (slice(HELD), slice(HELD, HELD + FITTED)))
+        network = reconstruct(network, self.trained, own if len(own) else held, self.seed)
+        return network, {"reconstructed": divergence(network, self.trained, held)}
+
+    def _teach(self, faces: np.ndarray) -> np.ndarray:
+        """The trained network's logits, float32 N×K."""
+        with Console(stderr=True).status(f"asking the trained network about {len(faces)} faces"):
+            return refit.logits(self.graph(Rung("fp32", "onnxruntime", "fp32")), faces)
+
+    def graph(self, rung: Rung, draft: bool = False) -> onnx.ModelProto:
+        """The rung's network as a float graph faces -> logits."""
+
+        def traced() -> onnx.ModelProto:
+            network, shape = self.network(rung.network, draft), self.faces.shape[1:]
+            if not rung.folded:
+                return trace(network, shape)
+            return pool_globally(trace(fold_preprocessing(network, shape), shape))
+
+        return self._once(("graph", rung.network, rung.folded, draft and rung.network != TRAINED), traced)
+
+    def _pruned(self) -> tuple[Network, dict[str, Any]]:
+        shape = self.faces.shape[1:]
+
+        def pruned() -> tuple[Network, dict[str, Any]]:
+            network, done = self.pruning(
+                self.trained, self.faces, lambda each: pool_globally(trace(fold_preprocessing(each, shape), shape))
+            )
+            return network, {"pruning": done}
+
+        return self._once(("pruned",), pruned)
+
+    def _onnx(self, rung: Rung, draft: bool) -> onnx.ModelProto:
+        if rung.precision != "int8":
+            return self.graph(rung, draft)
+        assert self.quantizer is not None
+        quick = {"bias_correction": False, "calibration": "minmax"} if draft else {}
+        quantizer = replace(self.quantizer, **{**rung.settings, **quick})
+        faces = self._calibration(draft, quantizer.calibration_faces)
+
+        def quantized() -> onnx.ModelProto:
+            graph = self.graph(rung, draft)
+            model = quantizer.quantize(graph, faces)
+            return model if draft else self._refitted(refit.refit_onnx, model, graph)
+
+        return self._once(("onnx", rung.name, draft), quantized)
+
+    def _openvino(self, rung: Rung, metadata: ModelMetadata, draft: bool) -> Any:
+        def refitted() -> Any:
+            model = openvino.read_graph(self.graph(rung, draft))
+            faces = self._calibration(draft, OPENVINO_FACES)
+            quantized = openvino.quantize(model, faces, **rung.settings)
+            return quantized if draft else self._refitted(refit.refit_openvino, quantized, self.graph(rung))
+
+        return self._once(("openvino", rung.name, draft), refitted)
+
+    def _tflite(self, rung: Rung, metadata: ModelMetadata, draft: bool) -> bytes:
+        network = self.network(rung.network, draft)
+        if rung.precision == "int8" and squeeze_excites(network):
+            # LiteRT cannot scale the zeros that a constant gate is made of: it refuses the file, or aborts.
+            network = self._once(("steady", rung.network, draft), lambda: self._steady(network, draft))
+
+        def converted() -> bytes:
+            folded = fold_preprocessing(network, metadata.face_shape) if rung.folded else network
+            return tflite.convert(folded, metadata)
+
+        key = ("tflite", id(network), rung.folded, metadata.to_json())  # networks are kept, so that none takes its id
+        content = self._once(key, converted)
+        if rung.precision == "fp32":
+            return content
+        precision: tflite.Precision = "dynamic" if rung.precision == "dynamic" else "int8"
+        faces = self._calibration(draft, LITERT_FACES)
+        quantized = tflite.quantize(content, precision, faces, **rung.settings, bias_correction=not draft)
+        return quantized if draft else self._refitted(refit.refit_tflite, quantized)
+
+    def _steady(self, network: Network, draft: bool) -> Network:
+        """`network` without gates that hardly move, itself where all do."""
+        frozen = freeze_gates(network, self._calibration(draft, FITTED), 0)
+        return frozen if len(squeeze_excites(frozen)) < len(squeeze_excites(network)) else network
+
+    def _refitted(self, fit: Callable[..., Any], *models: Any) -> Any:
+        """The first of `models` with its last layer fitted to the trained network's logits, where that is wanted."""
+        if not len(self.refit_faces):
+            return models[0]
+
+        answers = self._once(("answers",), lambda: self._teach(self.refit_faces))
+        return fit(*models, self.refit_faces, answers)
+
+    def _calibration(self, draft: bool, count: int) -> np.ndarray:
+        """Evenly spread, because the faces come sorted by where they lie in the split."""
+        few = DRAFT_FACES if draft else min(count, len(self.faces))
+        return self.faces[np.linspace(0, len(self.faces) - 1, few).astype(int)]
+
+    def _once(self, key: tuple, make: Callable[[], Any]) -> Any:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]

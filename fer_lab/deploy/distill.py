@@ -17,6 +17,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fer_lab.data.augment import Augmenter
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.errors import FerLabError
 from fer_lab.models.network import Network
@@ -41,12 +42,12 @@ class Distillation:
     the last steps, at the network's own size. statistics_faces: on which BatchNorm is measured again.
     """
 
-    epochs: int = 2
+    epochs: int = 4
     faces: int = 8192
     batch: int = 32
-    lr: float = 3e-4
+    lr: float = 5e-4
     temperature: float = 2.0
-    labels: float = 0.3
+    labels: float = 0.5
     tmacs: float = 2.0
     small: int | None = 160
     last: float = 0.3
@@ -72,13 +73,13 @@ class Distillation:
         return [(size, count) for size, count in zip((self.small, input_size), counts, strict=True) if count]
 
     def __call__(
-        self, student: Network, teach: Teach, training: FaceSplit, macs: int, seed: int
+        self, student: Network, teach: Teach, training: FaceSplit, augment: Augmenter, macs: int, seed: int
     ) -> tuple[Network, dict[str, Any]]:
         """Train a copy of `student`.
 
         Args:
-            student: uint8 faces to logits float32 N×K. teach: the same of the network it came from, asked once about
-                each face, unmirrored. macs: of one face.
+            student: uint8 faces to logits float32 N×K, shown views of the faces that `augment` draws. teach: the same
+                of the network it came from, asked once about each face as it is. macs: of one face.
 
         Returns:
             The trained copy in eval mode; what was done: the settings, steps, faces seen, and the first and last loss.
@@ -98,16 +99,16 @@ class Distillation:
             batches = np.array_split(order[: steps * self.batch], steps)
             seen, places = np.unique(np.concatenate(batches), return_inverse=True)
             wanted = torch.from_numpy(teach(training.images[seen]))[places].split([len(batch) for batch in batches])
-            losses, turns = [], iter(zip(batches, wanted, strict=True))
+            losses, turns = [], enumerate(zip(batches, wanted, strict=True))
             for norm in _norms(network):
                 norm.train()
             with Progress(console=Console(stderr=True), transient=True) as progress:
                 task = progress.add_task("distilling", total=steps)
                 for size, count in phases:
                     resizer.input_size = size
-                    for rows, answers in itertools.islice(turns, count):
-                        labels = torch.from_numpy(training.labels[rows]).long()
-                        loss = self.loss(network(_views(training.images[rows], generator)), answers, labels)
+                    for step, (rows, answers) in itertools.islice(turns, count):
+                        faces, labels = _views(training, rows, augment, f"{seed} {step}")
+                        loss = self.loss(network(faces), answers, labels)
                         optimizer.zero_grad()
                         loss.backward()
                         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -181,7 +182,7 @@ def divergence(student: Network, teacher: Network, images: np.ndarray) -> float:
     return total / len(images)
 
 
-def _views(images: np.ndarray, generator: np.random.Generator) -> Tensor:
-    """Each face, mirrored with probability one half: uint8 N×H×W×C."""
-    mirrored = generator.random(len(images)) < 0.5
-    return torch.from_numpy(np.ascontiguousarray(np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)))
+def _views(training: FaceSplit, rows: np.ndarray, augment: Augmenter, key: str) -> tuple[Tensor, Tensor]:
+    """Views of the split's faces, uint8 N×H×W×C, and their labels, int64 N."""
+    drawn = [augment(training.images[row], f"{key} {row}", training.labels[row]) for row in rows]
+    return torch.from_numpy(np.stack(drawn)), torch.from_numpy(training.labels[rows]).long()

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fer_lab.data.augment import Augmenter
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy.distill import Distillation, Teach
 from fer_lab.extras import optional
@@ -35,6 +36,7 @@ def fine_tune(
     distillation: Distillation,
     teach: Teach,
     training: FaceSplit,
+    augment: Augmenter,
     macs: int,
     seed: int,
 ) -> tuple[Network, dict[str, Any]]:
@@ -42,13 +44,13 @@ def fine_tune(
 
     Args:
         network: what a runtime is to compute on integers. faces: those on which ranges are measured, uint8 N×H×W×C.
-        teach, training, macs, seed: as the distillation wants them.
+        teach, training, augment, macs, seed: as the distillation wants them.
 
     Raises:
         FerLabError: nncf is not installed.
     """
     slower = replace(distillation, lr=distillation.lr * RATE)
-    student, done = slower(fake_quantized(network, faces), teach, training, macs, seed)  # type: ignore[arg-type]
+    student, done = slower(fake_quantized(network, faces), teach, training, augment, macs, seed)  # type: ignore[arg-type]
     tensors = student.state_dict()
     own = {name.removeprefix(_OWN): t for name, t in tensors.items() if name.startswith(_OWN) and _HOOKS not in name}
     learned = copy.deepcopy(network).cpu()

@@ -20,6 +20,7 @@ from onnx import numpy_helper
 from fer_lab.deploy.bias_correction import session
 from fer_lab.deploy.calibration import LOGITS
 from fer_lab.deploy.onnx import INPUT
+from fer_lab.deploy.rewrite import drop_unread
 from fer_lab.deploy.signal_stack import signal_stack_kept
 from fer_lab.errors import FerLabError
 from fer_lab.extras import optional
@@ -72,7 +73,7 @@ def refit_onnx(
     node.input[1:] = names
     del node.attribute[:]
     node.attribute.append(onnx.helper.make_attribute("transB", 1))
-    _drop_unread(model)
+    drop_unread(model)
     return model
 
 
@@ -156,20 +157,6 @@ def _last_gemm(model: onnx.ModelProto) -> onnx.NodeProto:
             "the graph ends in no linear layer (Gemm), which could be fitted anew: set export.refit_faces=0"
         )
     return found[-1]
-
-
-def _drop_unread(model: onnx.ModelProto) -> None:
-    """Take out the nodes and tensors that nothing reads any more. In place."""
-    while True:
-        read = {name for node in model.graph.node for name in node.input} | {o.name for o in model.graph.output}
-        unread = [node for node in model.graph.node if not read & {*node.output}]
-        if not unread:
-            break
-        for node in unread:
-            model.graph.node.remove(node)
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
 
 
 def _matmul(result: Any) -> Any:

@@ -7,6 +7,7 @@ slow. Averaging by ReduceMean has no integer kernel in ONNX Runtime, GlobalAvera
 
 import copy
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -39,7 +40,7 @@ class RawPixels(nn.Module):
         images = first.float()
         if self.matrix.shape[0] != self.matrix.shape[1]:
             images = self.matrix @ images @ self.matrix.T
-        return torch.cat([images, torch.full_like(images[:, :1], ONES)], dim=1)
+        return F.pad(images, (0, 0, 0, 0, 0, 1), value=ONES)  # a tensor of ones would lie in LiteRT's files
 
 
 def fold_preprocessing(network: Network, face_shape: tuple[int, int, int]) -> Network:
@@ -87,8 +88,55 @@ def pool_globally(graph: onnx.ModelProto) -> onnx.ModelProto:
         if pooled and sorted(axes.get(node.input[1], [])) in ([2, 3], [-2, -1]):
             node.op_type = "GlobalAveragePool"
             del node.input[1:], node.attribute[:]
-    read = {name for node in model.graph.node for name in node.input}
-    tensors = [tensor for tensor in model.graph.initializer if tensor.name in read]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(tensors)
+    drop_unread(model)
     return model
+
+
+def drop_unread(model: onnx.ModelProto) -> None:
+    """Take out the nodes and tensors that nothing reads any more. In place."""
+    while True:
+        read = {name for node in model.graph.node for name in node.input} | {o.name for o in model.graph.output}
+        unread = [node for node in model.graph.node if not read & {*node.output}]
+        if not unread:
+            break
+        for node in unread:
+            model.graph.node.remove(node)
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
+def slim(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of an INT8 `graph` (QDQ, faces -> logits) in fewer bytes, for the same answers.
+
+    Scales, zero points and names are a fifth of a small network's file. Integer biases become the floats they stand
+    for, which ONNX Runtime rounds to the same integers when it loads them; zero points of weights that are 0 are left
+    out, as 0 is what is read then; inner names become short ones.
+    """
+    model = copy.deepcopy(graph)
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in held]:
+        stored, scale, *zero = (numpy_helper.to_array(held[name]) for name in node.input)
+        if any(point.any() for point in zero):
+            continue
+        if stored.dtype == np.int32:
+            bias = numpy_helper.from_array((stored * scale).astype(np.float32), node.output[0])
+            model.graph.initializer.append(bias)
+            model.graph.node.remove(node)
+        del node.input[2:]
+    drop_unread(model)
+    _shorten_names(model.graph)
+    return model
+
+
+def _shorten_names(graph: onnx.GraphProto) -> None:
+    """Names of all but the graph's inputs and outputs; those of nodes are dropped."""
+    short = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [short.setdefault(name, f"t{len(short)}") for name in names]
+        node.name = node.doc_string = ""
+        del node.metadata_props[:]
+    for tensor in graph.initializer:
+        tensor.name = short[tensor.name]
+    del graph.value_info[:]

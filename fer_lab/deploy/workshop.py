@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from rich.console import Console
 
+from fer_lab.data.augment import build_augmenter
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy import openvino, qat, refit, tflite
 from fer_lab.deploy.activations import freeze_gates, silu_for_all, squeeze_excites
@@ -20,7 +21,7 @@ from fer_lab.deploy.prune import Pruning
 from fer_lab.deploy.quantization import StaticInt8, draw_balanced
 from fer_lab.deploy.reconstruct import reconstruct
 from fer_lab.deploy.relu6 import fit_relu6
-from fer_lab.deploy.rewrite import fold_preprocessing, pool_globally
+from fer_lab.deploy.rewrite import fold_preprocessing, pool_globally, slim
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.models.network import Network
 
@@ -52,6 +53,7 @@ class Workshop:
         """training: for ranges (class-balanced), fits and distillation. quantizer: None where only float rungs are
         built. pruning: None for none. refit_faces: on how many an INT8 file's last layer is fitted anew; 0: left."""
         self.trained, self.macs, self.training = run.network, run.record["model"]["macs"], training
+        self.augment = build_augmenter(run.cfg.augment, np.bincount(training.labels, minlength=len(run.class_names)))
         count = quantizer.calibration_faces if quantizer else 1
         self.faces = training.images[draw_balanced(training.labels, count, seed)]
         self.quantizer, self.distillation, self.seed = quantizer, distillation, seed
@@ -65,11 +67,12 @@ class Workshop:
         """Build the rung's file at `path`, whose suffix follows the runtime. Raises what the runtime's tools raise."""
         path = path.with_suffix(SUFFIX[rung.runtime])
         if rung.runtime == "onnxruntime":
-            return save(self._onnx(rung, draft), metadata, path)
+            graph = self._onnx(rung, draft)
+            return save(slim(graph) if rung.precision == "int8" else graph, metadata, path)
         if rung.runtime == "openvino":
             model = self._openvino(rung, metadata, draft) if rung.precision == "int8" else self.graph(rung, draft)
             return openvino.save_openvino(model, metadata, path, "bf16" if rung.precision == "bf16" else "f32")
-        return tflite.write(self._tflite(rung, metadata, draft), metadata, path)
+        return tflite.write(self._tflite(rung, metadata, draft), metadata, path, named=rung.precision == "fp32")
 
     def network(self, name: str, draft: bool) -> Network:
         """The network of that name; a draft is neither fitted nor trained."""
@@ -104,7 +107,7 @@ class Workshop:
 
     def _distilled(self, network: Network, aware: bool = False) -> tuple[Network, dict[str, Any]]:
         """Fine-tuned, and what was done; aware: of the quantisation to come."""
-        given = self._teach, self.training, self.macs, self.seed
+        given = self._teach, self.training, self.augment, self.macs, self.seed
         if aware:
             return qat.fine_tune(network, self.faces, self.distillation, *given)
         return self.distillation(network, *given)
@@ -117,10 +120,10 @@ class Workshop:
         network = reconstruct(network, self.trained, own if len(own) else held, self.seed)
         return network, {"reconstructed": divergence(network, self.trained, held)}
 
-    def _teach(self, faces: np.ndarray) -> np.ndarray:
-        """The trained network's logits, float32 N×K."""
-        with Console(stderr=True).status(f"asking the trained network about {len(faces)} faces"):
-            return refit.logits(self.graph(Rung("fp32", "onnxruntime", "fp32")), faces)
+    def _teach(self, faces: np.ndarray, name: str = TRAINED) -> np.ndarray:
+        """A network's logits, float32 N×K."""
+        with Console(stderr=True).status(f"asking the {name} network about {len(faces)} faces"):
+            return refit.logits(self.graph(Rung("fp32", "onnxruntime", "fp32", name)), faces)
 
     def graph(self, rung: Rung, draft: bool = False) -> onnx.ModelProto:
         """The rung's network as a float graph faces -> logits."""
@@ -155,7 +158,7 @@ class Workshop:
         def quantized() -> onnx.ModelProto:
             graph = self.graph(rung, draft)
             model = quantizer.quantize(graph, faces)
-            return model if draft else self._refitted(refit.refit_onnx, model, graph)
+            return model if draft else self._refitted(refit.refit_onnx, rung, model, graph)
 
         return self._once(("onnx", rung.name, draft), quantized)
 
@@ -164,7 +167,7 @@ class Workshop:
             model = openvino.read_graph(self.graph(rung, draft))
             faces = self._calibration(draft, OPENVINO_FACES)
             quantized = openvino.quantize(model, faces, **rung.settings)
-            return quantized if draft else self._refitted(refit.refit_openvino, quantized, self.graph(rung))
+            return quantized if draft else self._refitted(refit.refit_openvino, rung, quantized, self.graph(rung))
 
         return self._once(("openvino", rung.name, draft), refitted)
 
@@ -185,19 +188,20 @@ class Workshop:
         precision: tflite.Precision = "dynamic" if rung.precision == "dynamic" else "int8"
         faces = self._calibration(draft, LITERT_FACES)
         quantized = tflite.quantize(content, precision, faces, **rung.settings, bias_correction=not draft)
-        return quantized if draft else self._refitted(refit.refit_tflite, quantized)
+        return quantized if draft else self._refitted(refit.refit_tflite, rung, quantized)
 
     def _steady(self, network: Network, draft: bool) -> Network:
         """`network` without gates that hardly move, itself where all do."""
         frozen = freeze_gates(network, self._calibration(draft, FITTED), 0)
         return frozen if len(squeeze_excites(frozen)) < len(squeeze_excites(network)) else network
 
-    def _refitted(self, fit: Callable[..., Any], *models: Any) -> Any:
-        """The first of `models` with its last layer fitted to the trained network's logits, where that is wanted."""
+    def _refitted(self, fit: Callable[..., Any], rung: Rung, *models: Any) -> Any:
+        """The first of `models` with its last layer fitted, where that is wanted: to the trained network's logits, or
+        to a fine-tuned one's, whose labels had a say."""
         if not len(self.refit_faces):
             return models[0]
-
-        answers = self._once(("answers",), lambda: self._teach(self.refit_faces))
+        name = rung.network if rung.network.endswith((DISTILLED, QAT)) else TRAINED
+        answers = self._once(("answers", name), lambda: self._teach(self.refit_faces, name))
         return fit(*models, self.refit_faces, answers)
 
     def _calibration(self, draft: bool, count: int) -> np.ndarray:

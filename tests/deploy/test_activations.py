@@ -11,6 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from fer_lab.data.augment import Augmenter
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy.activations import curved, freeze_gates, mean_gates, silu_for_all, squeeze_excites
 from fer_lab.deploy.distill import Distillation, remeasure
@@ -124,8 +125,8 @@ def test_distillation_comes_closer_to_its_teacher_and_says_what_it_did(tiny: Net
         asked.append(len(given))
         return logits(tiny, given)
 
-    trained, done = quick(student, teach, split_of(faces), macs=1_000_000, seed=0)
-    again, _ = quick(student, teach, split_of(faces), macs=1_000_000, seed=0)
+    trained, done = quick(student, teach, split_of(faces), Augmenter({}), macs=1_000_000, seed=0)
+    again, _ = quick(student, teach, split_of(faces), Augmenter({}), macs=1_000_000, seed=0)
     assert done["last_loss"] < done["first_loss"]
     assert (done["steps"], done["faces_seen"], asked) == (20, 8, [8, 8])  # each face once
     near, far = (np.abs(logits(network, faces) - logits(tiny, faces)).mean() for network in (trained, student))
@@ -138,7 +139,12 @@ def test_distillation_comes_closer_to_its_teacher_and_says_what_it_did(tiny: Net
 def test_distillation_on_smaller_images_ends_at_the_networks_own_size(tiny: Network, faces: np.ndarray) -> None:
     small = Distillation(epochs=20, faces=8, batch=8, statistics_faces=8, small=tiny.preprocess.input_size // 2)
     trained, done = small(
-        fit_relu6(tiny, faces), lambda given: logits(tiny, given), split_of(faces), macs=1_000_000, seed=0
+        fit_relu6(tiny, faces),
+        lambda given: logits(tiny, given),
+        split_of(faces),
+        Augmenter({}),
+        macs=1_000_000,
+        seed=0,
     )
     own = tiny.preprocess.input_size
     assert done["phases"] == [(own // 2, 14), (own, 6)]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from fer_lab.data.augment import Augmenter
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy import search as searching
 from fer_lab.deploy.distill import Distillation
@@ -74,7 +75,7 @@ def test_weights_move_and_the_layers_stay() -> None:
         with torch.no_grad():
             return teacher(torch.from_numpy(given)).numpy()
 
-    learned, done = fine_tune(net, faces[:32], SHORT, teach, training, 1000, 0)
+    learned, done = fine_tune(net, faces[:32], SHORT, teach, training, Augmenter({}), 1000, 0)
     assert {name: t.shape for name, t in learned.state_dict().items()} == {n: t.shape for n, t in before.items()}
     assert not torch.equal(learned.backbone[0].weight, before["backbone.0.weight"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())

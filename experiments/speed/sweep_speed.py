@@ -1,7 +1,7 @@
 """Paper A's training rows with feature cache and shared stages, against two ways of doing without.
 
     python experiments/speed/sweep_speed.py --data <fer2013> --weights <folder>            ratios, one seed
-    python experiments/speed/sweep_speed.py --data <fer2013> --weights <folder> --seeds    macro-F1 of five seeds
+    python experiments/speed/sweep_speed.py --data <fer2013> --weights <folder> --seeds 5  macro-F1 of five seeds
 
 Ours: `train(cfg)` of each row as the command line calls it, views computed within the time, cache empty at the start.
 (a) the same with schedule.cache_views=0 and cache.stages=false: every row forwards every face in every epoch.
@@ -54,7 +54,11 @@ def main() -> None:
     parser.add_argument("--views", type=int, help="schedule.cache_views of ours (default: each row's own, 4)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes of the plain loop (default 2)")
     parser.add_argument(
-        "--seeds", action="store_true", help="macro-F1 of ours and (a) over five seeds, instead of times"
+        "--seeds",
+        type=int,
+        nargs="?",
+        const=5,
+        help="macro-F1 of ours and (a) over so many seeds (5), instead of times",
     )
     parser.add_argument("--folder", type=Path, default=Path("outputs/speed"), help="working folder")
     options = parser.parse_args()
@@ -196,7 +200,7 @@ def _macs(network: Any, part: slice) -> float:
 def compare_seeds(options: argparse.Namespace, kept: Kept) -> None:
     """Macro-F1 on the whole PrivateTest of networks trained on the subset."""
     whole = build_data(compose("train", [f"experiment={ROWS[0]}", f"data.path={options.data}", "name=whole"]))
-    for seed in range(5):
+    for seed in range(options.seeds):
         for row in ROWS:
             for way in ("ours", "off"):
                 if f"{row} {way} {seed}" not in kept:
@@ -210,11 +214,14 @@ def compare_seeds(options: argparse.Namespace, kept: Kept) -> None:
                     logits = predict(of_network(load_run(cfg.paths.run).network), test, "Test")
                     kept[f"{row} {way} {seed}"] = compute_metrics(logits, test.labels, whole.class_names)["macro_f1"]
                     print(f"{row} {way} seed {seed}: {kept[f'{row} {way} {seed}']:.4f}", flush=True)
-    print("\n| row | ours, macro-F1 | (a), macro-F1 | difference of means |\n| --- | ---: | ---: | ---: |")
+    print("\n| row | ours, macro-F1 | (a), macro-F1 | difference ± its standard error |\n| --- | ---: | ---: | ---: |")
     for row in ROWS:
-        ours, off = (np.array([kept[f"{row} {way} {seed}"] for seed in range(5)]) for way in ("ours", "off"))
+        ours, off = (
+            np.array([kept[f"{row} {way} {seed}"] for seed in range(options.seeds)]) for way in ("ours", "off")
+        )
         spread = [f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" for values in (ours, off)]
-        print(f"| {row} | {spread[0]} | {spread[1]} | {ours.mean() - off.mean():+.4f} |")
+        error = float(np.hypot(ours.std(ddof=1), off.std(ddof=1))) / len(ours) ** 0.5
+        print(f"| {row} | {spread[0]} | {spread[1]} | {ours.mean() - off.mean():+.4f} ± {error:.4f} |")
 
 
 if __name__ == "__main__":

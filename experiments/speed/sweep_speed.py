@@ -62,6 +62,8 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("outputs/speed"), help="working folder")
     options = parser.parse_args()
+    if options.seeds is not None and options.seeds < 2:
+        parser.error("--seeds: give at least 2, as a spread needs")
     views = f"_{options.views}views" if options.views else ""
     options.folder /= f"{'seeds' if options.seeds else 'times'}_{options.take}_{options.size}px{views}"
     kept = Kept(options.folder / "measured.json")
@@ -220,7 +222,7 @@ def compare_seeds(options: argparse.Namespace, kept: Kept) -> None:
             np.array([kept[f"{row} {way} {seed}"] for seed in range(options.seeds)]) for way in ("ours", "off")
         )
         spread = [f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" for values in (ours, off)]
-        error = float(np.hypot(ours.std(ddof=1), off.std(ddof=1))) / len(ours) ** 0.5
+        error = float((ours - off).std(ddof=1)) / len(ours) ** 0.5  # of pairs: both have the same seeds
         print(f"| {row} | {spread[0]} | {spread[1]} | {ours.mean() - off.mean():+.4f} ± {error:.4f} |")
 
 

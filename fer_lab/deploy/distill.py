@@ -26,7 +26,7 @@ from fer_lab.models.preprocess import Preprocess
 STATISTICS_BATCH = 32
 SMOOTHING = 0.1  # of the labels
 LAYOUT = torch.channels_last  # 1.7 times as fast on a CPU
-Teach = Callable[[np.ndarray], np.ndarray]  # faces uint8 N×H×W×C to logits float32 N×K
+Teach = Callable[[np.ndarray], np.ndarray]  # rows of the training split, int64 N, to logits float32 N×K
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Distillation:
     epochs: views of each face. faces: training faces used, at most. batch, lr: of AdamW with a one-cycle rate.
     temperature: both logits are divided by it before the softmax. labels: share of the labels' cross-entropy in the
     loss, 0-1; the teacher's logits have the rest. tmacs: no more than so many 10^12 multiply-adds (a step costs three
-    forward passes), which is 80 s a tera on 2 cores; what it allows may be less than an epoch. small: side in pixels
+    forward passes; the teacher's answers come on top), which is 80 s a tera on 2 cores; what it allows may be less than
+    an epoch. small: side in pixels
     of the images of all but the last steps, as a convolution learns much the same from them and costs its square;
     null, or from the network's own input size on, for that size throughout. last: share of faces and multiply-adds for
     the last steps, at the network's own size. statistics_faces: on which BatchNorm is measured again.
@@ -55,8 +56,9 @@ class Distillation:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "faces", "batch", "statistics_faces"):
-            if getattr(self, name) < 1:
-                raise FerLabError(f"export.distill.{name} must be at least 1: give a count of faces or epochs")
+            least = 2 if name in ("batch", "statistics_faces") else 1  # BatchNorm has no variance of one face
+            if getattr(self, name) < least:
+                raise FerLabError(f"export.distill.{name} must be at least {least}: give a count of faces or epochs")
         if not 0 <= self.labels <= 1:
             raise FerLabError(f"export.distill.labels={self.labels} is a share of the loss: give 0 to 1")
 
@@ -78,8 +80,8 @@ class Distillation:
         """Train a copy of `student`.
 
         Args:
-            student: uint8 faces to logits float32 N×K, shown views of the faces that `augment` draws. teach: the same
-                of the network it came from, asked once about each face as it is. macs: of one face.
+            student: uint8 faces to logits float32 N×K, shown views of the faces that `augment` draws. teach: what the
+                network it came from says of faces as they are, asked once about each. macs: of one face.
 
         Returns:
             The trained copy in eval mode; what was done: the settings, steps, faces seen, and the first and last loss.
@@ -87,7 +89,7 @@ class Distillation:
         generator = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = _copy(student)
+            network = in_cpu_layout(student)
             resizer = _resizer(network)
             own = resizer.input_size
             drawn = np.sort(generator.permutation(len(training))[: self.faces])
@@ -98,7 +100,7 @@ class Distillation:
             order = np.concatenate([generator.permutation(drawn) for _ in range(steps * self.batch // len(drawn) + 1)])
             batches = np.array_split(order[: steps * self.batch], steps)
             seen, places = np.unique(np.concatenate(batches), return_inverse=True)
-            wanted = torch.from_numpy(teach(training.images[seen]))[places].split([len(batch) for batch in batches])
+            wanted = torch.from_numpy(teach(seen))[places].split([len(batch) for batch in batches])
             losses, turns = [], enumerate(zip(batches, wanted, strict=True))
             for norm in _norms(network):
                 norm.train()
@@ -138,7 +140,8 @@ class Distillation:
         return (1 - self.labels) * divergence + self.labels * F.cross_entropy(given, labels, label_smoothing=SMOOTHING)
 
 
-def _copy(network: Network) -> Network:
+def in_cpu_layout(network: Network) -> Network:
+    """A copy, as a CPU computes it fastest."""
     return copy.deepcopy(network).cpu().to(memory_format=LAYOUT)  # type: ignore[call-overload]
 
 
@@ -154,9 +157,11 @@ def _norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 def remeasure(network: Network, images: np.ndarray) -> None:
     """Replace the running statistics of each BatchNorm by plain means over `images`; ends in eval mode."""
-    norms = _norms(network)
-    momenta = [norm.momentum for norm in norms]
     network.eval()
+    norms = _norms(network)
+    if not norms or len(images) < 2:
+        return
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None

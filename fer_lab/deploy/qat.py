@@ -1,7 +1,7 @@
 """Quantisation-aware fine-tuning: weights learn to be rounded before they are (Jacob et al. 2018, section 3.1).
 
 NNCF puts a fake quantiser, which rounds forwards and lets gradients through backwards, wherever a runtime computes on
-integers; through them the network learns the float network's logits (`fer_lab.deploy.distill`). What comes out is a
+integers; through them the network is distilled from the float one (`fer_lab.deploy.distill`). What comes out is a
 float network whose weights stand rounding. Each runtime's own quantiser makes the file from it, so that it is laid out,
 and as fast, as one quantised after training.
 """
@@ -49,7 +49,7 @@ def fine_tune(
     Raises:
         FerLabError: nncf is not installed.
     """
-    slower = replace(distillation, lr=distillation.lr * RATE)
+    slower = replace(distillation, lr=distillation.lr * RATE, small=None)  # its ranges hold at its own size
     student, done = slower(fake_quantized(network, faces), teach, training, augment, macs, seed)  # type: ignore[arg-type]
     tensors = student.state_dict()
     own = {name.removeprefix(_OWN): t for name, t in tensors.items() if name.startswith(_OWN) and _HOOKS not in name}

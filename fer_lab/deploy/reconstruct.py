@@ -7,7 +7,6 @@ Accelerating Very Deep Neural Networks", section 3.1, step ii) do after pruning.
 few hundred faces have places, so seconds do what thousands of steps of distillation do.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
@@ -19,6 +18,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fer_lab.deploy.distill import in_cpu_layout
 from fer_lab.models.network import Network
 
 BATCH = 16
@@ -41,7 +41,7 @@ def reconstruct(changed: Network, trained: Network, faces: np.ndarray, seed: int
             wants several times C places, so the last ones, of few places each, want hundreds of faces.
         seed: of the places drawn.
     """
-    student, teacher = copy.deepcopy(changed).cpu().eval(), copy.deepcopy(trained).cpu().eval()
+    student, teacher = (in_cpu_layout(network).eval() for network in (changed, trained))
     generator = torch.Generator().manual_seed(seed)
     read = [torch.from_numpy(np.array(faces[start : start + BATCH])) for start in range(0, len(faces), BATCH)]
     wanted = list(read)
@@ -57,7 +57,7 @@ def reconstruct(changed: Network, trained: Network, faces: np.ndarray, seed: int
         for layer, target in zip(fitted.values(), targets, strict=True):
             _fit(step, layer, read, target)
         read = [step(batch) for batch in read]
-    return student
+    return student.to(memory_format=torch.contiguous_format)
 
 
 def _shown(

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from fer_lab.models.network import Network
 from fer_lab.models.preprocess import Preprocess
 
+CONV = {"dilations": 1, "strides": 1, "pads": 0, "group": 1}  # what a convolution does unless an attribute says else
 ONES = 255.0  # value of the constant channel: as large as a pixel may be, so that both share one scale
 
 
@@ -109,13 +110,16 @@ def drop_unread(model: onnx.ModelProto) -> None:
 def slim(graph: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of an INT8 `graph` (QDQ, faces -> logits) in fewer bytes, for the same answers.
 
-    Scales, zero points and names are a fifth of a small network's file. Integer biases become the floats they stand
-    for, which ONNX Runtime rounds to the same integers when it loads them; zero points of weights that are 0 are left
-    out, as 0 is what is read then; inner names become short ones.
+    Scales, zero points and names are a fifth of a small network's file. Integer biases of convolutions become the
+    floats they stand for, which ONNX Runtime rounds to the same integers when it loads them; zero points of their
+    weights that are 0 are left out, as 0 is what is read then; inner names become short ones.
     """
     model = copy.deepcopy(graph)
     held = {tensor.name: tensor for tensor in model.graph.initializer}
+    convolved = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input[1:]}
     for node in [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in held]:
+        if node.output[0] not in convolved:  # an integer Gemm wants it all
+            continue
         stored, scale, *zero = (numpy_helper.to_array(held[name]) for name in node.input)
         if any(point.any() for point in zero):
             continue
@@ -130,13 +134,18 @@ def slim(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _shorten_names(graph: onnx.GraphProto) -> None:
-    """Names of all but the graph's inputs and outputs; those of nodes are dropped."""
+    """Names of all but the graph's inputs and outputs; those of nodes, and what goes without saying, are dropped."""
     short = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
     for node in graph.node:
         for names in (node.input, node.output):
             names[:] = [short.setdefault(name, f"t{len(short)}") for name in names]
-        node.name = node.doc_string = ""
+        node.ClearField("name")
+        node.ClearField("doc_string")
         del node.metadata_props[:]
+        if node.op_type == "Conv":
+            kept = [a for a in node.attribute if a.name not in CONV or {*a.ints} - {CONV[a.name]} or a.i not in (0, 1)]
+            del node.attribute[:]
+            node.attribute.extend(kept)
     for tensor in graph.initializer:
         tensor.name = short[tensor.name]
     del graph.value_info[:]

@@ -25,7 +25,7 @@ from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import predict
 
 FIRST_LOOK = 512  # validation faces on which a rung that is far off is given up
-HOPELESS = 3  # times the allowed drop of accuracy, from which on minutes of distillation do not bring a rung back
+HOPELESS = 2.0  # points of accuracy beyond the allowed that minutes of distillation do not bring back
 Decide = Callable[[np.ndarray, np.ndarray], Decision]  # logits and labels of validation to calibration and threshold
 
 
@@ -78,14 +78,16 @@ def search(
         place = trial.kind if limits.every_kind or trial in floats else "the one"
         plain = twins.get(trials.index(trial))
         if plain is not None and trials[plain].passes:  # it comes first: equally fast, and earlier in the ladder
-            trial.verdict = "not needed: passes without"
+            trial.verdict = "not needed: passes without fine-tuning"
             continue
         if place in settled and not limits.every_rung:
+            if trial.rung.network.endswith(QAT):
+                trial.verdict = "not needed: another passes without"
             continue
         if plain is not None and trial.rung.network.endswith(DISTILLED):
             lost = trials[plain].drops.get("accuracy")
-            if lost is None or lost.points > HOPELESS * limits.max_drop:
-                trial.verdict = "not tried: too far off without" if lost else "not tried: cannot be built without"
+            if lost is None or lost.points > limits.max_drop + HOPELESS:
+                trial.verdict = "not tried: too far off to be fine-tuned" if lost else "not tried: cannot be built"
                 continue
         started = time.perf_counter()
         try:

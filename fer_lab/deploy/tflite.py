@@ -156,7 +156,7 @@ def quantize(
 
 def write(content: bytes, metadata: ModelMetadata, path: Path, named: bool = True) -> Path:
     """Write a flatbuffer with `metadata` inside, sealed. named: inner tensors keep their names, a twelfth of a small
-    INT8 file."""
+    INT8 file; inputs and outputs always do."""
     import flatbuffers
 
     tools = optional("ai_edge_litert.tools.flatbuffer_utils", "tflite")
@@ -175,8 +175,9 @@ def write(content: bytes, metadata: ModelMetadata, path: Path, named: bool = Tru
     else:
         model.metadata.append(schema.MetadataT(KEY, len(model.buffers)))
         model.buffers.append(schema.BufferT(said))
-    for tensor in () if named else (tensor for graph in model.subgraphs for tensor in graph.tensors):
-        tensor.name = b""
+    for graph in () if named else model.subgraphs:
+        for index in {*range(len(graph.tensors))} - {*graph.inputs, *graph.outputs}:
+            graph.tensors[index].name = b""
     builder = Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from rich.console import Console
+from rich.progress import track
 
 from fer_lab.data.augment import build_augmenter
 from fer_lab.data.dataset import FaceSplit
@@ -35,6 +36,7 @@ CHANGES: dict[str, Callable[[Network, np.ndarray], Network]] = {
 }
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
 FITTED, HELD = 1024, 256  # faces that a change is reconstructed on, and that tell how near it comes
+ASKED = 1024  # training faces in memory at a time
 
 
 class Workshop:
@@ -54,12 +56,13 @@ class Workshop:
         built. pruning: None for none. refit_faces: on how many an INT8 file's last layer is fitted anew; 0: left."""
         self.trained, self.macs, self.training = run.network, run.record["model"]["macs"], training
         self.augment = build_augmenter(run.cfg.augment, np.bincount(training.labels, minlength=len(run.class_names)))
+        self.classes = len(run.class_names)
         count = quantizer.calibration_faces if quantizer else 1
         self.faces = training.images[draw_balanced(training.labels, count, seed)]
         self.quantizer, self.distillation, self.seed = quantizer, distillation, seed
         self.pruning = pruning or Pruning()
-        some = np.random.default_rng(seed).permutation(len(training.images))[:refit_faces]
-        self.refit_faces = training.images[np.sort(some)]  # not balanced: the fit is to hold where faces are asked
+        # not balanced: the fit is to hold where faces are asked
+        self.refit_rows = np.sort(np.random.default_rng(seed).permutation(len(training))[:refit_faces])
         self.distilled: dict[str, dict[str, Any]] = {}  # what was done, by network
         self._made: dict[tuple, Any] = {}
 
@@ -107,7 +110,7 @@ class Workshop:
 
     def _distilled(self, network: Network, aware: bool = False) -> tuple[Network, dict[str, Any]]:
         """Fine-tuned, and what was done; aware: of the quantisation to come."""
-        given = self._teach, self.training, self.augment, self.macs, self.seed
+        given = self._answers, self.training, self.augment, self.macs, self.seed
         if aware:
             return qat.fine_tune(network, self.faces, self.distillation, *given)
         return self.distillation(network, *given)
@@ -120,10 +123,16 @@ class Workshop:
         network = reconstruct(network, self.trained, own if len(own) else held, self.seed)
         return network, {"reconstructed": divergence(network, self.trained, held)}
 
-    def _teach(self, faces: np.ndarray, name: str = TRAINED) -> np.ndarray:
-        """A network's logits, float32 N×K."""
-        with Console(stderr=True).status(f"asking the {name} network about {len(faces)} faces"):
-            return refit.logits(self.graph(Rung("fp32", "onnxruntime", "fp32", name)), faces)
+    def _answers(self, rows: np.ndarray, name: str = TRAINED) -> np.ndarray:
+        """A network's logits of training faces, float32 N×K; each face is asked about once."""
+        unknown = np.full((len(self.training), self.classes), np.nan, np.float32)
+        known = self._once(("answers", name), lambda: unknown)
+        missing = np.unique(rows[np.isnan(known[rows, 0])])
+        graph = self.graph(Rung("fp32", "onnxruntime", "fp32", name))
+        parts = [missing[start : start + ASKED] for start in range(0, len(missing), ASKED)]
+        for part in track(parts, f"asking the {name} network", console=Console(stderr=True), transient=True):
+            known[part] = refit.logits(graph, self.training.images[part])
+        return known[rows]
 
     def graph(self, rung: Rung, draft: bool = False) -> onnx.ModelProto:
         """The rung's network as a float graph faces -> logits."""
@@ -197,12 +206,13 @@ class Workshop:
 
     def _refitted(self, fit: Callable[..., Any], rung: Rung, *models: Any) -> Any:
         """The first of `models` with its last layer fitted, where that is wanted: to the trained network's logits, or
-        to a fine-tuned one's, whose labels had a say."""
-        if not len(self.refit_faces):
+        to a fine-tuned one's own, in which labels had a say."""
+        if not len(self.refit_rows):
             return models[0]
-        name = rung.network if rung.network.endswith((DISTILLED, QAT)) else TRAINED
-        answers = self._once(("answers", name), lambda: self._teach(self.refit_faces, name))
-        return fit(*models, self.refit_faces, answers)
+        steps = rung.network.split(" + ")
+        tuned = steps[-1] in (DISTILLED, QAT) or self.pruning.name in steps
+        answers = self._answers(self.refit_rows, rung.network if tuned else TRAINED)
+        return fit(*models, self.training.images[self.refit_rows], answers)
 
     def _calibration(self, draft: bool, count: int) -> np.ndarray:
         """Evenly spread, because the faces come sorted by where they lie in the split."""

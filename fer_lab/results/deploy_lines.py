@@ -122,11 +122,11 @@ def _points(own: float, value: float | None) -> float | None:
 
 def good_enough(line: Line) -> bool:
     """Whether a file may stand for the network: by the limits, or as the search judged it, by macro-F1's interval."""
+    drops = (line["accuracy_drop"], line["macro_f1_drop"])
+    if None in drops or line["ece_rise"] is None or line["accuracy_drop"] > MOST_DROP + _ROUNDING:
+        return False
     if line["chosen"]:
         return True
-    drops = (line["accuracy_drop"], line["macro_f1_drop"])
-    if None in drops or line["ece_rise"] is None:
-        return False
     return max(drops) <= MOST_DROP + _ROUNDING and line["ece_rise"] <= MOST_ECE + _ROUNDING
 
 

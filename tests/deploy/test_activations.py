@@ -121,9 +121,9 @@ def test_distillation_comes_closer_to_its_teacher_and_says_what_it_did(tiny: Net
     quick = Distillation(epochs=20, faces=8, batch=8, statistics_faces=8, labels=0.0)
     asked = []
 
-    def teach(given: np.ndarray) -> np.ndarray:
-        asked.append(len(given))
-        return logits(tiny, given)
+    def teach(rows: np.ndarray) -> np.ndarray:
+        asked.append(len(rows))
+        return logits(tiny, faces[rows])
 
     trained, done = quick(student, teach, split_of(faces), Augmenter({}), macs=1_000_000, seed=0)
     again, _ = quick(student, teach, split_of(faces), Augmenter({}), macs=1_000_000, seed=0)
@@ -140,7 +140,7 @@ def test_distillation_on_smaller_images_ends_at_the_networks_own_size(tiny: Netw
     small = Distillation(epochs=20, faces=8, batch=8, statistics_faces=8, small=tiny.preprocess.input_size // 2)
     trained, done = small(
         fit_relu6(tiny, faces),
-        lambda given: logits(tiny, given),
+        lambda rows: logits(tiny, faces[rows]),
         split_of(faces),
         Augmenter({}),
         macs=1_000_000,
@@ -163,6 +163,31 @@ def test_distillation_keeps_its_budget() -> None:
         Distillation(epochs=0)
     with pytest.raises(FerLabError, match=r"export\.distill\.labels=1\.5"):
         Distillation(labels=1.5)
+    with pytest.raises(FerLabError, match=r"export\.distill\.batch must be at least 2"):
+        Distillation(batch=1)
+
+
+def test_distillation_shows_views_with_their_labels_and_answers(tiny: Network, faces: np.ndarray) -> None:
+    """What the augmenter was asked for, and what came to the loss."""
+    split, drawn, seen = split_of(faces), [], []
+
+    class Marked(Augmenter):
+        def __call__(self, face: np.ndarray, key: str, label: int = 0) -> np.ndarray:
+            drawn.append((key, next(i for i, own in enumerate(faces) if np.array_equal(own, face)), int(label)))
+            return face // 2
+
+    class Noting(Distillation):
+        def loss(self, given: torch.Tensor, wanted: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            seen.append((wanted[:, 0].tolist(), labels.tolist()))
+            return super().loss(given, wanted, labels)
+
+    short = Noting(epochs=3, faces=8, batch=4, statistics_faces=8)
+    short(tiny, lambda rows: np.tile(rows[:, None], 7).astype(np.float32), split, Marked({}), 1_000_000, 0)
+    assert len({key for key, _, _ in drawn}) == len(drawn) == 24  # every view is another
+    rows = [row for _, row, _ in drawn]
+    assert [label for _, _, label in drawn] == split.labels[rows].tolist()
+    assert [row for answers, _ in seen for row in answers] == rows
+    assert [label for _, labels in seen for label in labels] == split.labels[rows].tolist()
 
 
 def test_the_loss_of_distillation_by_hand() -> None:

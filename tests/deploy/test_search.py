@@ -146,7 +146,7 @@ def searched(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """A copy of the tiny run, exported with a ladder of two INT8 rungs, both of them judged."""
     folder = tmp_path_factory.mktemp("searched") / "seed0"
     shutil.copytree(tiny_run, folder, ignore=shutil.ignore_patterns("export"))
-    quick = ["export.runtimes=[onnxruntime]", "export.rungs='int8$|int8, relu6$'", "export.distill.tmacs=0.001"]
+    quick = ["export.runtimes=[onnxruntime]", "export.rungs='int8$|int8, relu6$'"]
     quick += ["export.limits.every_rung=true", "export.max_drop=100", "export.limits.max_ece=1"]
     quick += ["quantization.calibration_faces=32", "export.timing={rounds: 1, iterations: 2}"]
     with pytest.MonkeyPatch.context() as patch:  # which of two tiny files is faster is chance

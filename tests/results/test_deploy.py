@@ -134,10 +134,12 @@ def test_a_file_that_the_search_chose_is_judged_by_its_interval(results: Any) ->
         for one in run.export.get("files", {}).values():
             if one.get("rung") == "all nodes":
                 one |= {"verdict": "passes", "speedup": 9.0}
-    lines = [{**line, "accuracy_drop": line["accuracy_drop"] and 1.4} for line in deploy_lines(results)]
+    lines = [{**line, "macro_f1_drop": line["macro_f1_drop"] and 1.4} for line in deploy_lines(results)]
     assert [line["chosen"] for line in lines] == [False, False, True, False, False]
     first = targets(lines)[0]
     assert (first.verdict, first.why) == (HELD, "by its interval")
+    worse = [{**line, "accuracy_drop": line["accuracy_drop"] and 1.4} for line in lines]
+    assert targets(worse)[0].verdict == MISSED  # accuracy has no such excuse
     for run in results.completed:
         for entry in run.benchmark.get("entries", []):
             if "measured" in entry:

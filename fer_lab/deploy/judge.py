@@ -1,4 +1,4 @@
-"""The rule by which the search keeps a file: fast enough to be worth it, and not measurably worse than FP32."""
+"""The rule by which the search keeps a file: fast enough to be worth it, and about as good as FP32."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -66,7 +66,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Limits:
-    """max_drop: points of accuracy and macro-F1 below FP32. max_ece: ECE above FP32's, after calibrating anew.
+    """max_drop: points of accuracy and macro-F1 below FP32; of macro-F1 up to twice as many where the drop's interval
+    includes 0. max_ece: ECE above FP32's, after calibrating anew.
     every_rung: judge all INT8 rungs, not only until one passes. every_kind: go on until one passes in every runtime and
     precision, bf16 and dynamic-range included, of which only INT8 can be chosen."""
 

@@ -57,7 +57,7 @@ def refit_onnx(
     """`quantized` (faces -> logits, QDQ) with its last Gemm float and fitted to `wanted`.
 
     reference: the float graph it was made from, which has the layer's own weights under the same name of the node.
-    faces: training faces uint8 N×H×W×C; wanted: the float network's logits of them, float N×K.
+    faces: training faces uint8 N×H×W×C; wanted: a float network's logits of them, float N×K.
 
     Raises:
         FerLabError: no Gemm gives the logits.

@@ -162,9 +162,18 @@ def write(content: bytes, metadata: ModelMetadata, path: Path, named: bool = Tru
     tools = optional("ai_edge_litert.tools.flatbuffer_utils", "tflite")
     schema = optional("ai_edge_litert.schema_py_generated", "tflite")
 
+    zeros: dict[int, int] = {}
+
     class Builder(flatbuffers.Builder):
         def StartVector(self, size: int, count: int, alignment: int) -> int:
             return super().StartVector(size, count, 16 if size == 1 else alignment)  # as the schema asks of buffers
+
+        def CreateNumpyVector(self, values: np.ndarray) -> int:
+            if values.any() or values.dtype != np.int64:
+                return super().CreateNumpyVector(values)
+            if len(values) not in zeros:  # zero points of weights, eight bytes a channel: those of as many are one
+                zeros[len(values)] = super().CreateNumpyVector(values)
+            return zeros[len(values)]
 
     model = tools.read_model_from_bytearray(bytearray(content))
     said = np.frombuffer(metadata.to_json().encode(), np.uint8)

@@ -82,6 +82,8 @@ def test_int8_takes_uint8_computes_in_int8_and_answers_in_float(int8: Path, file
 def test_without_inner_names_it_answers_the_same_and_its_ends_keep_names(int8: Path, metadata, faces, tmp_path) -> None:
     path = write(int8.read_bytes(), metadata, tmp_path / "short.tflite", named=False)
     assert path.stat().st_size < int8.stat().st_size
+    write(path.read_bytes(), metadata, tmp_path / "again.tflite", named=False)
+    assert (tmp_path / "again.tflite").stat().st_size == path.stat().st_size
     assert np.array_equal(Classifier.load(path).logits(faces[:8]), Classifier.load(int8).logits(faces[:8]))
     names = [{each["name"] for each in litert.Interpreter(str(file)).get_input_details()} for file in (int8, path)]
     assert names[0] == names[1]

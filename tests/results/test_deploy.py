@@ -107,7 +107,7 @@ def test_targets_by_hand(results: Any) -> None:
     assert [(one.verdict, one.file) for one in found.values()] == [
         *[(HELD, "onnx_int8.bin")] * 3, (HELD, "openvino_bf16.bin"), (HELD, "onnx_int8.bin")
     ]  # fmt: skip
-    assert found["the search's choice within 1.0 point on test, asked once"].value == pytest.approx(-0.3)
+    assert found["the search's choice within 1.0 point on test"].value == pytest.approx(-0.3)
     assert found["INT8 not slower than FP32 of its runtime"].value == pytest.approx(2.5)
     assert found["fastest file at least 5 times as fast as torch eager"].value == pytest.approx(15)
 
@@ -126,6 +126,27 @@ def test_targets_by_hand(results: Any) -> None:
     assert all(one.verdict != HELD for one in targets(uncalibrated)[:-1])
     lossy = [{**line, "test_drop": line["test_drop"] and 1.6} for line in lines]
     assert (targets(lossy)[-1].verdict, targets(lossy)[-1].value) == (MISSED, 1.6)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "macro_f1", "verdict", "why"),
+    [
+        ((0.9, 0.1), (0.8, 0.2), HELD, ""),
+        ((0.9, 0.1), (1.4, -0.2), HELD, "by its interval"),
+        ((0.9, 0.1), (1.4, 0.2), MISSED, ""),
+        ((0.9, 0.1), (2.1, -0.2), MISSED, ""),
+        ((1.2, -0.2), (1.4, -0.2), MISSED, ""),
+    ],
+)
+def test_on_test_only_macro_f1_is_forgiven(
+    results: Any, accuracy: tuple[float, float], macro_f1: tuple[float, float], verdict: str, why: str
+) -> None:
+    scores = {"accuracy": accuracy, "macro_f1": macro_f1}
+    drops = {name: {"points": points, "low": low, "high": points + 1} for name, (points, low) in scores.items()}
+    for run in results.completed:
+        run.export["test"] = {"drops": drops}
+    found = targets(deploy_lines(results))[-1]
+    assert (found.verdict, found.why, found.value) == (verdict, why, max(accuracy[0], macro_f1[0]))
 
 
 def test_a_file_that_the_search_chose_is_judged_by_its_interval(results: Any) -> None:

@@ -37,10 +37,13 @@ class Distillation:
     temperature: both logits are divided by it before the softmax. labels: share of the labels' cross-entropy in the
     loss, 0-1; the teacher's logits have the rest. tmacs: no more than so many 10^12 multiply-adds (a step costs three
     forward passes; the teacher's answers come on top), which is 80 s a tera on 2 cores; what it allows may be less than
-    an epoch. small: side in pixels
-    of the images of all but the last steps, as a convolution learns much the same from them and costs its square;
-    null, or from the network's own input size on, for that size throughout. last: share of faces and multiply-adds for
-    the last steps, at the network's own size. statistics_faces: on which BatchNorm is measured again.
+    an epoch. small: side in pixels of the images of all but the last steps, as a convolution learns much the same from
+    them and costs its square; null, or from the network's own input size on, for that size throughout. last: share of
+    faces and multiply-adds for the last steps, at the network's own size. statistics_faces: on which BatchNorm is
+    measured again.
+
+    Raises:
+        FerLabError: a count too small, or a share outside 0-1.
     """
 
     epochs: int = 4

@@ -143,7 +143,8 @@ def _shorten_names(graph: onnx.GraphProto) -> None:
         node.ClearField("doc_string")
         del node.metadata_props[:]
         if node.op_type == "Conv":
-            kept = [a for a in node.attribute if a.name not in CONV or {*a.ints} - {CONV[a.name]} or a.i not in (0, 1)]
+            said = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            kept = [a for a in node.attribute if {*np.atleast_1d(said[a.name])} != {CONV.get(a.name)}]
             del node.attribute[:]
             node.attribute.extend(kept)
     for tensor in graph.initializer:

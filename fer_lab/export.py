@@ -61,12 +61,13 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     shutil.rmtree(part, ignore_errors=True)
     with Console(stderr=True).status("tracing the network to ONNX"):
         path = workshop.write(FLOAT, metadata, part / "model", draft=False)
-    files = {"onnx_fp32": prove(path, "fp32", validation, faces, expected)}
+    logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "validation, FP32")
+    files = {"onnx_fp32": prove(path, "fp32", validation, faces, expected, logits)}
     require_parity(files["onnx_fp32"]["parity"], path.name)
 
     found: dict[str, Any] = {}
     if cfg.target is not None:
-        found = find_int8(cfg, run, workshop, metadata, data, path, part)
+        found = find_int8(cfg, run, workshop, metadata, data, path, logits, part, started)
         files |= {
             name: prove(file, precision, validation, faces, expected, known) | more
             for name, (file, precision, more, known) in found.pop("files").items()

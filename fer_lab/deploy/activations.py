@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fer_lab.deploy.distill import in_cpu_layout
 from fer_lab.models.network import Network
 
 BATCH = 32
@@ -61,7 +62,10 @@ def mean_gates(network: Network, faces: np.ndarray) -> tuple[list[Tensor], list[
         The mean gate, float32 with one value a channel; and how far its gates are from that mean: root of the squares
         that a frozen gate would be wrong by, over those of what the gates let pass.
     """
+    network = in_cpu_layout(network).eval()  # a copy: its hooks go with it
     blocks = squeeze_excites(network)
+    if not blocks:
+        return [], []
     seen: list[list[tuple[Tensor, Tensor]]] = [[] for _ in blocks]
 
     def gate(number: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -72,13 +76,10 @@ def mean_gates(network: Network, faces: np.ndarray) -> tuple[list[Tensor], list[
 
         return hook
 
-    hooks = [block.se.register_forward_hook(gate(i)) for i, (block, _) in enumerate(blocks)]  # type: ignore[union-attr]
-    try:
-        for start in range(0, len(faces), BATCH):
-            network(torch.from_numpy(np.array(faces[start : start + BATCH])))
-    finally:
-        for handle in hooks:
-            handle.remove()
+    for i, (block, _) in enumerate(blocks):
+        block.se.register_forward_hook(gate(i))  # type: ignore[union-attr]
+    for start in range(0, len(faces), BATCH):
+        network(torch.from_numpy(np.array(faces[start : start + BATCH])))
     means, errors = [], []
     for each in seen:
         gates, shown = (torch.cat(parts) for parts in zip(*each, strict=True))

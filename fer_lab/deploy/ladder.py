@@ -1,7 +1,7 @@
 """The rungs of the ladder that `fer_lab.deploy.search` climbs, and which of them stand beside each other.
 
-What they vary: runtime, precision, which operators stay float, granularity and ranges of INT8, whether preprocessing is
-folded into the first convolution, and which of the network's operations were replaced by cheaper ones.
+What they vary: runtime, precision, which operators stay float, granularity and ranges of INT8, and which of the
+network's operations were replaced by cheaper ones. Preprocessing is folded into the first convolution in all of them.
 """
 
 import re
@@ -24,15 +24,14 @@ class Rung:
     """One choice.
 
     name: of the table. runtime, precision: of the file. network: "trained", or what became of it, joined by " + ":
-    names of `fer_lab.deploy.workshop.CHANGES`, of the pruning, DISTILLED or QAT. folded: preprocessing folded into the
-    first convolution. settings: of the runtime's quantiser, beside what conf/quantization says.
+    names of `fer_lab.deploy.workshop.CHANGES`, of the pruning, DISTILLED or QAT. settings: of the runtime's quantiser,
+    beside what conf/quantization says.
     """
 
     name: str
     runtime: Runtime
     precision: Precision
     network: str = TRAINED
-    folded: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -55,10 +54,8 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
     taught = [f"{name} + {DISTILLED}" for name in changed]
     changed += [*taught, *floats, QAT, *(f"{name} + {QAT}" for name in changed + floats)]
     found = [
-        Rung("fp32", "onnxruntime", "fp32", folded=False),
-        Rung("fp32, folded", "onnxruntime", "fp32"),
+        Rung("fp32", "onnxruntime", "fp32"),
         *(Rung(f"fp32, {name}", "onnxruntime", "fp32", name) for name in floats),
-        Rung("int8, preprocessing as traced", "onnxruntime", "int8", folded=False),
         Rung("int8", "onnxruntime", "int8"),
         Rung("int8, stem too", "onnxruntime", "int8", settings={"float_stem": False}),
         Rung("int8, per tensor", "onnxruntime", "int8", settings={"per_channel": False, "equalization": True}),
@@ -70,15 +67,14 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
         found.append(Rung("int8, activations and gates float", "onnxruntime", "int8", settings=kept))
     found += [Rung(f"int8, {name}", "onnxruntime", "int8", name) for name in changed]
     found += [
-        Rung("fp32", "openvino", "fp32", folded=False),
-        Rung("fp32, folded", "openvino", "fp32"),
+        Rung("fp32", "openvino", "fp32"),
         *(Rung(f"fp32, {name}", "openvino", "fp32", name) for name in floats),
         Rung("bf16", "openvino", "bf16"),
         Rung("int8", "openvino", "int8"),
         Rung("int8, stem too", "openvino", "int8", settings={"float_stem": False}),
         Rung("int8, symmetric", "openvino", "int8", settings={"preset": "performance"}),
         *(Rung(f"int8, {name}", "openvino", "int8", name) for name in changed),
-        Rung("fp32, folded", "litert", "fp32"),  # a conversion takes up to a minute, so none unfolded
+        Rung("fp32", "litert", "fp32"),
         *(Rung(f"fp32, {name}", "litert", "fp32", name) for name in floats),
         Rung("dynamic range", "litert", "dynamic"),
         Rung("int8", "litert", "int8"),

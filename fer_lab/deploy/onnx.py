@@ -26,6 +26,9 @@ def trace(network: nn.Module, face_shape: tuple[int, int, int]) -> onnx.ModelPro
     """
     # Contiguous: weights left in channels_last by training would put gathers into the graph.
     network = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format).eval()
+    for module in network.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False  # torch.export writes each such operation out in Python: a third of its time
     # Two faces: torch.export specialises the graph to a batch of one if it sees a batch of one.
     example = torch.zeros((2, *face_shape), dtype=torch.uint8)
     with warnings.catch_warnings():

@@ -37,7 +37,7 @@ class Pruning:
     macs: share of the multiply-adds to keep, in (0, 1). latency_ms: of the folded FP32 ONNX file on one face with one
     thread, milliseconds. importance: of a channel with all that hangs on it: l1 or l2, the norm of its weights, or
     taylor, |gradient × weight| (Molchanov et al. 2019), the gradient that of the cross-entropy towards the network's
-    own answers.
+    own answers. lr: of the fine-tuning that follows (`fer_lab.deploy.distill`).
 
     Raises:
         FerLabError: both targets, one out of range, or an unknown importance.
@@ -46,6 +46,7 @@ class Pruning:
     macs: float | None = None
     latency_ms: float | None = None
     importance: Literal["l1", "l2", "taylor"] = "l2"
+    lr: float = 5e-4
 
     def __post_init__(self) -> None:
         if self.macs is not None and self.latency_ms is not None:

@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from fer_lab.data.augment import Augmenter
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy.distill import Distillation, Teach
 from fer_lab.extras import optional
 from fer_lab.models.network import Network
 
 BATCH = 16
-RATE = 0.1  # of the distillation's learning rate: the weights start where they should end
+RATE = 0.5  # of the distillation's learning rate: the weights start where they should end
 _OWN = "1."  # prefix of the network's tensors in `fake_quantized`'s
 _HOOKS = "__nncf_hooks"
 
@@ -36,7 +35,6 @@ def fine_tune(
     distillation: Distillation,
     teach: Teach,
     training: FaceSplit,
-    augment: Augmenter,
     macs: int,
     seed: int,
 ) -> tuple[Network, dict[str, Any]]:
@@ -44,13 +42,13 @@ def fine_tune(
 
     Args:
         network: what a runtime is to compute on integers. faces: those on which ranges are measured, uint8 N×H×W×C.
-        teach, training, augment, macs, seed: as the distillation wants them.
+        teach, training, macs, seed: as the distillation wants them.
 
     Raises:
         FerLabError: nncf is not installed.
     """
-    slower = replace(distillation, lr=distillation.lr * RATE, small=None)  # its ranges hold at its own size
-    student, done = slower(fake_quantized(network, faces), teach, training, augment, macs, seed)  # type: ignore[arg-type]
+    slower = replace(distillation, lr=distillation.lr * RATE)
+    student, done = slower(fake_quantized(network, faces), teach, training, macs, seed)  # type: ignore[arg-type]
     tensors = student.state_dict()
     own = {name.removeprefix(_OWN): t for name, t in tensors.items() if name.startswith(_OWN) and _HOOKS not in name}
     learned = copy.deepcopy(network).cpu()

@@ -25,7 +25,8 @@ from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import predict
 
 FIRST_LOOK = 512  # validation faces on which a rung that is far off is given up
-HOPELESS = 2.0  # points of accuracy beyond the allowed that minutes of distillation do not bring back
+HOPELESS = 1.0  # points of accuracy beyond the allowed that no distillation of minutes brings back, nor another runtime
+OVERTIME = "not tried: takes about"
 Decide = Callable[[np.ndarray, np.ndarray], Decision]  # logits and labels of validation to calibration and threshold
 
 
@@ -41,17 +42,20 @@ def search(
     threads: int,
     rounds: int = 5,
     iterations: int = 20,
+    deadline: float | None = None,
 ) -> list[Trial]:
     """Draft and time every rung, then judge the INT8 rungs, fastest first; see :func:`choose`.
 
     Args:
         reference: what drops are against. decide: fits calibration and threshold. folder: for the files, thrown away
             by the caller. threads: of predicting; timing uses one. rounds, iterations: of timing, interleaved.
+        deadline: on the clock of time.perf_counter; no network is fitted or fine-tuned that would not be done by then.
     """
     console = Console(stderr=True)
     trials = [Trial(rung) for rung in rungs]
     twins = {i: j for i, rung in enumerate(rungs) if (j := twin(rung, rungs)) is not None}
     files: dict[int, Classifier] = {}
+    workshop.draft_ahead((rung for i, rung in enumerate(rungs) if i not in twins), metadata)
     with console.status("drafting") as status:
         for i, trial in enumerate(trials):
             if i in twins:
@@ -71,24 +75,25 @@ def search(
     files.clear()
     compare_speed(trials)
     settled: set[object] = set()
+    pace = next((t.latency_ms for t in trials if t.latency_ms and t.rung.precision == "fp32"), None)
     floats = [t for t in trials if t.rung.precision == "fp32" and t.rung.network != TRAINED and t.latency_ms]
     coarse = contenders(trials, COARSE if limits.every_kind else ("int8",))
     coarse.sort(key=lambda trial: trial.rung.network.endswith(QAT))  # it takes minutes: where nothing else passes
     for trial in [*coarse, *floats]:
         place = trial.kind if limits.every_kind or trial in floats else "the one"
         plain = twins.get(trials.index(trial))
-        if plain is not None and trials[plain].passes:  # it comes first: equally fast, and earlier in the ladder
-            trial.verdict = "not needed: passes without fine-tuning"
-            continue
-        if place in settled and not limits.every_rung:
+        if place in settled and not limits.every_rung and (plain is None or not trials[plain].passes):
             if trial.rung.network.endswith(QAT):
                 trial.verdict = "not needed: another passes without"
             continue
-        if plain is not None and trial.rung.network.endswith(DISTILLED):
-            lost = trials[plain].drops.get("accuracy")
-            if lost is None or lost.points > limits.max_drop + HOPELESS:
-                trial.verdict = "not tried: too far off to be fine-tuned" if lost else "not tried: cannot be built"
-                continue
+        reason = _reason_against(trial, None if plain is None else trials[plain], trials, limits)
+        if reason is None and deadline is not None:
+            expected = workshop.seconds(trial.rung, pace) if pace else 0.0
+            if expected and time.perf_counter() + expected > deadline:
+                reason = f"{OVERTIME} {expected / 60:.1f} min"
+        if reason is not None:
+            trial.verdict = reason
+            continue
         started = time.perf_counter()
         try:
             path = workshop.write(trial.rung, metadata, folder / f"rung{trials.index(trial)}", draft=False)
@@ -109,6 +114,26 @@ def search(
         if trial.passes:
             settled.add(place)
     return trials
+
+
+def _reason_against(trial: Trial, plain: Trial | None, trials: Sequence[Trial], limits: Limits) -> str | None:
+    """Why a rung need not be tried, by what the others gave; None where it is to be. plain: its twin, if it has one."""
+    if plain is not None and plain.passes:  # it comes first: equally fast, and earlier in the ladder
+        return "not needed: passes without fine-tuning"
+    if plain is not None and trial.rung.network.endswith(DISTILLED):
+        lost = plain.drops.get("accuracy")
+        if lost is None:
+            return "not tried: cannot be built"
+        if lost.points > limits.max_drop + HOPELESS:
+            return "not tried: too far off to be fine-tuned"
+    if trial.rung.network == TRAINED or limits.every_rung:
+        return None
+    for other in trials:  # what a change of the network loses, each runtime loses
+        judged = other.rung.network == trial.rung.network and other.logits is not None
+        if judged and other.drops["accuracy"].points > limits.max_drop + HOPELESS:
+            points = f"{other.drops['accuracy'].points:.1f}"
+            return f"not tried: the same network loses {points} points in {other.rung.runtime}"
+    return None
 
 
 def _first_look(

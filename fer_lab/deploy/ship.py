@@ -1,5 +1,6 @@
 """From the search's winner to files that ship: built, calibrated, proven on validation, compared once on test."""
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from fer_lab.deploy.ladder import TRAINED, Rung, rungs
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.parity import parity
 from fer_lab.deploy.runtimes import Classifier
-from fer_lab.deploy.search import recalibrated, search, show, size
+from fer_lab.deploy.search import OVERTIME, recalibrated, search, show, size
 from fer_lab.deploy.workshop import Workshop
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import Calibration
@@ -28,7 +29,7 @@ from fer_lab.results.record import write_json
 from fer_lab.schema import build
 
 SHOWN = ("accuracy", "macro_f1", "ece", "nll")
-FLOAT, INT8 = Rung("fp32, folded", "onnxruntime", "fp32"), Rung("int8", "onnxruntime", "int8")
+FLOAT, INT8 = Rung("fp32", "onnxruntime", "fp32"), Rung("int8", "onnxruntime", "int8")
 KEYS = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "tflite"}
 
 
@@ -74,13 +75,16 @@ def find_int8(
     metadata: ModelMetadata,
     data: FaceData,
     fp32: Path,
+    logits: np.ndarray,
     folder: Path,
+    started: float,
 ) -> dict[str, Any]:
     """Search (`fer_lab.deploy.search`), and write the winner, or the fastest float file where nothing passes; with
     `export.limits.every_kind` the best file of every runtime and precision.
 
     Args:
-        fp32: the exported ONNX file, what drops are against. folder: for what ships.
+        fp32: the exported ONNX file, what drops are against; logits: its, of validation, float32 N×K. folder: for what
+            ships. started: when the export was, by time.perf_counter, for `export.minutes`.
 
     Returns:
         files: name of the entry -> (path, precision, more of the entry, its logits if it was judged); ladder: of every
@@ -96,11 +100,10 @@ def find_int8(
         raise FerLabError("target=int8 needs a quantisation to start from: choose another than quantization=none")
     limits, threads = build(cfg.export.limits), torch.get_num_threads()
     validation = data.split("validation")
-    logits = predict(Classifier.load(fp32, threads).logits, validation, "validation, FP32")
     metrics = compute_metrics(logits, validation.labels, run.class_names, run.calibration)
     reference = Reference(logits, run.calibration, metrics)
     ladder = rungs(run.network, list(cfg.export.runtimes), cfg.export.rungs, workshop.pruning.name)
-    with TemporaryDirectory() as drafts:
+    with closing(workshop), TemporaryDirectory() as drafts:
         trials = search(
             workshop,
             ladder,
@@ -112,9 +115,13 @@ def find_int8(
             Path(drafts),
             threads,
             **cfg.export.timing,
+            deadline=None if cfg.export.minutes is None else started + 60 * cfg.export.minutes,
         )
     chosen = choose(trials)
     show(trials, chosen, limits)
+    untried = [trial for trial in trials if trial.verdict.startswith(OVERTIME)]
+    if untried:
+        print(f"{len(untried)} rungs were not tried for want of time: raise export.minutes, or null for no limit.")
     if chosen is None:
         print("No INT8 file is both faster than FP32 and as good: the fastest float file ships.")
     best = [trial for trial in (chosen or fastest_float(trials),) if trial]

@@ -6,7 +6,7 @@ litert-torch converts, ai-edge-quantizer quantises, ai-edge-litert runs. Opening
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -89,7 +89,8 @@ def _said(content: bytes, source: object) -> str | None:
 def convert(network: "nn.Module", metadata: ModelMetadata) -> bytes:
     """The float flatbuffer of uint8 faces 1×H×W×C -> logits, probabilities; takes seconds to a minute.
 
-    network: takes uint8 N×H×W×C, gives logits float32 N×K.
+    network: takes uint8 N×H×W×C, gives logits float32 N×K. metadata: its calibration's kind counts; a temperature, or
+    scale and bias, are filled in by `write`.
     """
     import copy
 
@@ -99,9 +100,45 @@ def convert(network: "nn.Module", metadata: ModelMetadata) -> bytes:
         litert_torch = optional("litert_torch", "tflite")
         from fer_lab.deploy.exported import Exported
 
-        whole = Exported(copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format), metadata.calibration)
+        own = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format)
+        whole = Exported(own, stand_in(metadata.calibration))
         face = torch.zeros((1, *metadata.face_shape), dtype=torch.uint8)
         return litert_torch.convert(whole.eval(), sample_kwargs={INPUT: face}).model_content()
+
+
+def stand_in(calibration: Mapping[str, Any]) -> dict[str, Any]:
+    """A calibration of the same kind that no converter simplifies, and whose numbers no other constant shares: `write`
+    fills in what was fitted. An isotonic one stands for itself, as its knots are spread over several constants.
+
+    calibration: as `Calibration.to_dict` gives it.
+    """
+    odd: dict[str, Any] = {"temperature": 1.61803}
+    if "scale" in calibration:
+        odd = {name: list(len(name) + np.arange(len(calibration[name])) / 7) for name in ("scale", "bias")}
+    return dict(calibration) if "x" in calibration else odd
+
+
+def _calibrate(model: Any, calibration: Mapping[str, Any], schema: Any) -> None:
+    """Fill in a calibration, in place: the constants of the operators between the logits and the softmax."""
+    if "x" in calibration:
+        return
+    names = ("scale", "bias") if "scale" in calibration else ("temperature",)
+    values = [1 / calibration[name] if name == "temperature" else calibration[name] for name in names]
+    graph = model.subgraphs[0]
+    kinds = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    outputs = model.signatureDefs[0].outputs
+    place = next(output.tensorIndex for output in outputs if output.name in (LOGITS, LOGITS.encode()))
+    steps: list[Any] = []
+    while not steps or kinds[steps[-1].opcodeIndex] in (schema.BuiltinOperator.MUL, schema.BuiltinOperator.ADD):
+        steps.append(next(operator for operator in graph.operators if place in operator.inputs))
+        place = steps[-1].outputs[0]
+    if len(steps) != len(values) + 1:
+        raise FerLabError(f"the graph was not converted for a calibration with {' and '.join(names)}: convert it again")
+    for step, value in zip(steps, values, strict=False):
+        given = (graph.tensors[index] for index in step.inputs)
+        constant = next(tensor for tensor in given if model.buffers[tensor.buffer].data is not None)
+        filled = np.broadcast_to(np.asarray(value, np.float32), constant.shape)
+        model.buffers[constant.buffer].data = np.frombuffer(filled.tobytes(), np.uint8)
 
 
 def quantize(
@@ -155,8 +192,13 @@ def quantize(
 
 
 def write(content: bytes, metadata: ModelMetadata, path: Path, named: bool = True) -> Path:
-    """Write a flatbuffer with `metadata` inside, sealed. named: inner tensors keep their names, a twelfth of a small
-    INT8 file; inputs and outputs always do."""
+    """Write a flatbuffer of `convert` with `metadata` inside and its calibration in the graph, sealed.
+
+    named: inner tensors keep their names, a twelfth of a small INT8 file; inputs and outputs always do.
+
+    Raises:
+        FerLabError: the flatbuffer was converted for another kind of calibration.
+    """
     import flatbuffers
 
     tools = optional("ai_edge_litert.tools.flatbuffer_utils", "tflite")
@@ -184,6 +226,7 @@ def write(content: bytes, metadata: ModelMetadata, path: Path, named: bool = Tru
     else:
         model.metadata.append(schema.MetadataT(KEY, len(model.buffers)))
         model.buffers.append(schema.BufferT(said))
+    _calibrate(model, metadata.calibration, schema)
     for graph in () if named else model.subgraphs:
         for index in {*range(len(graph.tensors))} - {*graph.inputs, *graph.outputs}:
             graph.tensors[index].name = b""

@@ -1,6 +1,7 @@
 """Builds the file of a rung of the ladder: the network it asks for, as a graph or a flatbuffer, in its precision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import onnx
 from rich.console import Console
 from rich.progress import track
 
-from fer_lab.data.augment import build_augmenter
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy import openvino, qat, refit, tflite
 from fer_lab.deploy.activations import freeze_gates, silu_for_all, squeeze_excites
@@ -23,6 +23,7 @@ from fer_lab.deploy.quantization import StaticInt8, draw_balanced
 from fer_lab.deploy.reconstruct import reconstruct
 from fer_lab.deploy.relu6 import fit_relu6
 from fer_lab.deploy.rewrite import fold_preprocessing, pool_globally, slim
+from fer_lab.deploy.tflite_ahead import Conversions
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.models.network import Network
 
@@ -37,6 +38,8 @@ CHANGES: dict[str, Callable[[Network, np.ndarray], Network]] = {
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
 FITTED, HELD = 1024, 256  # faces that a change is reconstructed on, and that tell how near it comes
 ASKED = 1024  # training faces in memory at a time
+#: How many times as long as asking FP32 about a face on one core: fitting with it, a pass of distillation. On 2 cores.
+FITTING, DISTILLING = 12.0, 2.6
 
 
 class Workshop:
@@ -55,7 +58,6 @@ class Workshop:
         """training: for ranges (class-balanced), fits and distillation. quantizer: None where only float rungs are
         built. pruning: None for none. refit_faces: on how many an INT8 file's last layer is fitted anew; 0: left."""
         self.trained, self.macs, self.training = run.network, run.record["model"]["macs"], training
-        self.augment = build_augmenter(run.cfg.augment, np.bincount(training.labels, minlength=len(run.class_names)))
         self.classes = len(run.class_names)
         count = quantizer.calibration_faces if quantizer else 1
         self.faces = training.images[draw_balanced(training.labels, count, seed)]
@@ -65,6 +67,20 @@ class Workshop:
         self.refit_rows = np.sort(np.random.default_rng(seed).permutation(len(training))[:refit_faces])
         self.distilled: dict[str, dict[str, Any]] = {}  # what was done, by network
         self._made: dict[tuple, Any] = {}
+        self._conversions = Conversions()
+
+    def draft_ahead(self, rungs: Iterable[Rung], metadata: ModelMetadata) -> None:
+        """Begin what the drafts of these rungs will need of LiteRT's converter, beside what is drafted until then."""
+        for rung in rungs:
+            with suppress(Exception):  # what goes wrong is said where the rung is drafted
+                if rung.runtime == "litert":
+                    network = self._for_litert(rung, draft=True)
+                    folded = fold_preprocessing(network, metadata.face_shape)
+                    self._conversions.ask(self._converted(network, metadata), folded, metadata)
+
+    def close(self) -> None:
+        """End the process that converts, if there is one."""
+        self._conversions.close()
 
     def write(self, rung: Rung, metadata: ModelMetadata, path: Path, draft: bool) -> Path:
         """Build the rung's file at `path`, whose suffix follows the runtime. Raises what the runtime's tools raise."""
@@ -75,7 +91,25 @@ class Workshop:
         if rung.runtime == "openvino":
             model = self._openvino(rung, metadata, draft) if rung.precision == "int8" else self.graph(rung, draft)
             return openvino.save_openvino(model, metadata, path, "bf16" if rung.precision == "bf16" else "f32")
-        return tflite.write(self._tflite(rung, metadata, draft), metadata, path, named=rung.precision == "fp32")
+        kind = str(tflite.stand_in(metadata.calibration))
+        content = self._once(("litert", rung.name, draft, kind), lambda: self._tflite(rung, metadata, draft))
+        return tflite.write(content, metadata, path, named=rung.precision == "fp32")
+
+    def seconds(self, rung: Rung, pace: float) -> float:
+        """About how long a rung takes until its file ships, if its network is still to be fitted or fine-tuned; else 0.
+
+        pace: milliseconds of the trained network in FP32, one face, one thread.
+        """
+        if rung.network == TRAINED or ("network", rung.network, False) in self._made:
+            return 0.0
+        steps = [rung.network]
+        faces = 2.0 * len(self.refit_rows)  # both networks' logits, then training faces, validation and test
+        while steps[-1].endswith((DISTILLED, QAT)):
+            faces += DISTILLING * self.distillation.tmacs * 1e12 / self.macs
+            steps.append(untrained(steps[-1]))
+        if steps[-1] != TRAINED and ("network", steps[-1], False) not in self._made:
+            faces += FITTING * FITTED
+        return faces * pace / 1e3
 
     def network(self, name: str, draft: bool) -> Network:
         """The network of that name; a draft is neither fitted nor trained."""
@@ -93,7 +127,7 @@ class Workshop:
                 remeasure(network, self.faces[:DRAFT_FACES])
                 return network
             # a pruned network has other layers, which cannot be fitted to the trained one's
-            network, done = self._distilled(network) if about else self._fitted(network)
+            network, done = self._recovered(network) if about else self._fitted(network)
             self.distilled[name] = about | done
             return network
 
@@ -110,10 +144,15 @@ class Workshop:
 
     def _distilled(self, network: Network, aware: bool = False) -> tuple[Network, dict[str, Any]]:
         """Fine-tuned, and what was done; aware: of the quantisation to come."""
-        given = self._answers, self.training, self.augment, self.macs, self.seed
+        given = self._answers, self.training, self.macs, self.seed
         if aware:
             return qat.fine_tune(network, self.faces, self.distillation, *given)
         return self.distillation(network, *given)
+
+    def _recovered(self, network: Network) -> tuple[Network, dict[str, Any]]:
+        """A pruned network, fine-tuned, and what was done."""
+        faster = replace(self.distillation, lr=self.pruning.lr)
+        return faster(network, self._answers, self.training, self.macs, self.seed, settle=True)
 
     def _fitted(self, network: Network) -> tuple[Network, dict[str, Any]]:
         """A changed network, brought back layer by layer to what the trained one answers; how near it came, in nats on
@@ -139,11 +178,9 @@ class Workshop:
 
         def traced() -> onnx.ModelProto:
             network, shape = self.network(rung.network, draft), self.faces.shape[1:]
-            if not rung.folded:
-                return trace(network, shape)
             return pool_globally(trace(fold_preprocessing(network, shape), shape))
 
-        return self._once(("graph", rung.network, rung.folded, draft and rung.network != TRAINED), traced)
+        return self._once(("graph", rung.network, draft and rung.network != TRAINED), traced)
 
     def _pruned(self) -> tuple[Network, dict[str, Any]]:
         shape = self.faces.shape[1:]
@@ -181,17 +218,10 @@ class Workshop:
         return self._once(("openvino", rung.name, draft), refitted)
 
     def _tflite(self, rung: Rung, metadata: ModelMetadata, draft: bool) -> bytes:
-        network = self.network(rung.network, draft)
-        if rung.precision == "int8" and squeeze_excites(network):
-            # LiteRT cannot scale the zeros that a constant gate is made of: it refuses the file, or aborts.
-            network = self._once(("steady", rung.network, draft), lambda: self._steady(network, draft))
-
-        def converted() -> bytes:
-            folded = fold_preprocessing(network, metadata.face_shape) if rung.folded else network
-            return tflite.convert(folded, metadata)
-
-        key = ("tflite", id(network), rung.folded, metadata.to_json())  # networks are kept, so that none takes its id
-        content = self._once(key, converted)
+        network = self._for_litert(rung, draft)
+        key = self._converted(network, metadata)
+        folded = fold_preprocessing(network, metadata.face_shape)
+        content = self._once(key, lambda: self._conversions.get(key, folded, metadata))
         if rung.precision == "fp32":
             return content
         precision: tflite.Precision = "dynamic" if rung.precision == "dynamic" else "int8"
@@ -199,10 +229,22 @@ class Workshop:
         quantized = tflite.quantize(content, precision, faces, **rung.settings, bias_correction=not draft)
         return quantized if draft else self._refitted(refit.refit_tflite, rung, quantized)
 
-    def _steady(self, network: Network, draft: bool) -> Network:
-        """`network` without gates that hardly move, itself where all do."""
-        frozen = freeze_gates(network, self._calibration(draft, FITTED), 0)
-        return frozen if len(squeeze_excites(frozen)) < len(squeeze_excites(network)) else network
+    def _for_litert(self, rung: Rung, draft: bool) -> Network:
+        """The rung's network; for INT8 without gates that hardly move, as LiteRT cannot scale the zeros that a constant
+        gate is made of: it refuses the file, or aborts."""
+        network = self.network(rung.network, draft)
+
+        def steady() -> Network:
+            frozen = freeze_gates(network, self._calibration(draft, FITTED), 0)
+            return frozen if len(squeeze_excites(frozen)) < len(squeeze_excites(network)) else network
+
+        if rung.precision != "int8" or not squeeze_excites(network):
+            return network
+        return self._once(("steady", rung.network, draft), steady)
+
+    def _converted(self, network: Network, metadata: ModelMetadata) -> tuple:
+        """Key of the network as a float flatbuffer. Networks are kept, so that none takes another's id."""
+        return "tflite", id(network), str(tflite.stand_in(metadata.calibration))
 
     def _refitted(self, fit: Callable[..., Any], rung: Rung, *models: Any) -> Any:
         """The first of `models` with its last layer fitted, where that is wanted: to the trained network's logits, or

@@ -2,7 +2,8 @@
 
 Targets are for one thread and a batch of one. A file is good enough when accuracy and macro-F1 on validation, measured
 through it, are at most a point below the network's and its ECE at most 0.01 above; or when a search chose it, which
-forgives macro-F1 by its interval. × FP32 is the search's own where no float file of the runtime was shipped.
+forgives macro-F1 by its interval. What INT8 is to reach, one file is to reach: of those that reach it all the fastest
+against FP32, or of all good ones. × FP32 is the search's own where no float file of the runtime was shipped.
 """
 
 from collections.abc import Sequence
@@ -148,7 +149,8 @@ def _of_row(row: str, lines: Sequence[Line]) -> list[Target]:
     good = [line for line in int8 if good_enough(line)]
     backbone = lines[0]["backbone"]
     speed = INT8_SPEED.get(backbone, 1.0)
-    chosen = _best(good, "times_fp32") or _best(int8, "times_fp32")
+    whole = [line for line in good if (line["times_fp32"] or 0) >= speed and (line["bytes_to_fp32"] or 1) <= INT8_SIZE]
+    chosen = _best(whole, "times_fp32") or _best(good, "times_fp32") or _best(int8, "times_fp32")
     quick = _best([line for line in lines if line["file"] and good_enough(line)], "times_torch")
     drop = max(chosen["accuracy_drop"], chosen["macro_f1_drop"]) if chosen else None
     why = "" if good or not (int8 or lines[0]["none_passed"]) else "no INT8 file is good enough"

@@ -1,6 +1,7 @@
 """Quantisation-aware fine-tuning: what is rounded in training, what comes out, and when the search fine-tunes."""
 
 import copy
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from fer_lab.data.augment import Augmenter
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy import search as searching
 from fer_lab.deploy.distill import Distillation
@@ -75,7 +75,7 @@ def test_weights_move_and_the_layers_stay() -> None:
         with torch.no_grad():
             return teacher(torch.from_numpy(faces[rows])).numpy()
 
-    learned, done = fine_tune(net, faces[:32], SHORT, teach, training, Augmenter({}), 1000, 0)
+    learned, done = fine_tune(net, faces[:32], SHORT, teach, training, 1000, 0)
     assert {name: t.shape for name, t in learned.state_dict().items()} == {n: t.shape for n, t in before.items()}
     assert not torch.equal(learned.backbone[0].weight, before["backbone.0.weight"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
@@ -101,9 +101,17 @@ def climb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
 
     A rung is (its name, its network, ms of its draft, points of accuracy it loses)."""
 
-    def climbed(*given: tuple[str, str, float, float]) -> tuple[list[str], list[str], list[Trial]]:
+    def climbed(
+        *given: tuple[str, str, float, float], deadline: float | None = None
+    ) -> tuple[list[str], list[str], list[Trial]]:
         ladder = [
-            Rung(name, "onnxruntime", name[:4], net, settings={"per_channel": False} if "slow" in name else {})
+            Rung(
+                name,
+                "openvino" if "openvino" in name else "onnxruntime",
+                name[:4],
+                net,
+                settings={"per_channel": False} if "slow" in name else {},
+            )
             for name, net, _, _ in given
         ]
         lost = {name: points for name, _, _, points in given}
@@ -116,7 +124,7 @@ def climb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
 
         def judged(trial: Trial, *_: object) -> None:
             points = lost[trial.rung.name]
-            trial.drops = {"accuracy": Drop(points, points, points)}
+            trial.drops, trial.logits = {"accuracy": Drop(points, points, points)}, np.zeros((1, 2))
             trial.verdict = "passes" if points <= 1 else "accuracy drops"
 
         class Opened:
@@ -134,7 +142,9 @@ def climb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
         monkeypatch.setattr(searching, "_first_look", lambda *_: {"accuracy": Drop(0.0, 0.0, 0.0)})
         split = type("Split", (), {"images": some_faces(1)})
         workshop, metadata = Workshop.__new__(Workshop), type("Metadata", (), {"run_key": "key"})
-        trials = searching.search(workshop, ladder, metadata, split, None, None, Limits(), tmp_path, 1)  # type: ignore[arg-type]
+        trials = searching.search(
+            workshop, ladder, metadata, split, None, None, Limits(), tmp_path, 1, deadline=deadline
+        )  # type: ignore[arg-type]
         return drafted, asked, trials
 
     return climbed
@@ -174,6 +184,33 @@ def test_a_changed_network_is_distilled_before_slower_rungs_are_asked(
     drafted, asked, trials = climb(*rungs, taught)
     assert (drafted, asked) == (["fp32", "int8, slow", "int8, relu6"], built)
     assert trials[3].verdict == verdict
+
+
+def test_what_a_change_loses_in_one_runtime_it_is_taken_to_lose_in_another(climb: Any) -> None:
+    rungs = [("fp32", TRAINED, 4.0, 0.0), ("fp32, openvino", TRAINED, 4.0, 0.0)]
+    rungs += [("int8", TRAINED, 1.0, 2.5), ("int8, relu6", "relu6", 1.1, 2.5), ("int8, silu", "silu", 1.2, 1.5)]
+    others = [(f"{name}, openvino", net, 0.5 + ms, 0.8) for name, net, ms, _ in rungs[2:]]
+    _, asked, trials = climb(*rungs, *others[1:])
+    assert asked == ["int8", "int8, relu6", "int8, silu", "int8, silu, openvino"]
+    assert trials[5].verdict == "not tried: the same network loses 2.5 points in onnxruntime"
+    assert climb(*rungs, others[0])[1][-1] == "int8, openvino"  # what rounding loses, it may lose in one runtime only
+
+
+def test_no_network_is_fitted_that_would_not_be_done_in_time(climb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rungs = [("fp32", TRAINED, 4.0, 0.0), ("int8, relu6", "relu6", 1.0, 0.0), ("int8", TRAINED, 2.0, 0.0)]
+    paces = list[float]()
+
+    def seconds(_: Workshop, rung: Rung, pace: float) -> float:
+        paces.append(pace)
+        return 0.0 if rung.network == TRAINED else 90.0
+
+    monkeypatch.setattr(Workshop, "seconds", seconds)
+    _, asked, trials = climb(*rungs, deadline=time.perf_counter() + 60)
+    assert asked == ["int8"]
+    assert trials[1].verdict == f"{searching.OVERTIME} 1.5 min"
+    assert set(paces) == {4.0}
+    assert climb(*rungs, deadline=time.perf_counter() + 120)[1] == ["int8, relu6"]
+    assert climb(*rungs, deadline=time.perf_counter() - 60)[1] == ["int8"]  # late as it is, a file is to ship
 
 
 @pytest.mark.parametrize(("plain", "tuned"), [(TRAINED, QAT), ("relu6", f"relu6 + {DISTILLED}")])

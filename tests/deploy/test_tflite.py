@@ -215,6 +215,42 @@ def test_calibration_in_torch_is_the_one_in_python(parameters: dict) -> None:
     np.testing.assert_allclose(answered, calibration.probabilities(logits), atol=1e-5)
 
 
+class Linear(torch.nn.Module):
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(int(np.prod(shape)), 7)
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        return self.layer(faces.flatten(1).float() / 255)
+
+
+@pytest.mark.parametrize(
+    "calibrations",
+    [
+        ({"temperature": 1.0}, {"temperature": 2.5}),
+        (
+            {"scale": [1.0] * 7, "bias": [0.0] * 7},
+            {"scale": [1.0, 2, 0.5, 1, 3, 1, 1], "bias": [0.5, 0, -1.0, 1, 0, 0, 2]},
+        ),
+    ],
+)
+def test_a_calibration_found_later_is_written_into_the_graph(calibrations, metadata, faces, tmp_path: Path) -> None:
+    """Converted once, written with one calibration after another: probabilities are as Python has them."""
+    first, later = (replace(metadata, calibration={"method": "any", **each}) for each in calibrations)
+    network = Linear(metadata.face_shape)
+    content = quantize(convert(network, first), "int8", faces[:8])
+    other = {"scale": [1.0] * 7, "bias": [0.0] * 7} if "temperature" in calibrations[0] else {"temperature": 1.0}
+    with pytest.raises(FerLabError, match="was not converted for a calibration with"):
+        write(content, replace(metadata, calibration=other), tmp_path / "other.tflite")
+    for each in (first, later):
+        classifier = Classifier.load(write(content, each, tmp_path / "file.tflite"))
+        wanted = Calibration.from_dict(each.calibration).probabilities(classifier.logits(faces))
+        np.testing.assert_allclose(classifier.probabilities(faces), wanted, atol=1e-5)
+    again = Classifier.load(write((tmp_path / "file.tflite").read_bytes(), first, tmp_path / "again.tflite"))
+    wanted = Calibration.from_dict(first.calibration).probabilities(again.logits(faces))
+    np.testing.assert_allclose(again.probabilities(faces), wanted, atol=1e-5)
+
+
 def test_refusals(file: Path, content: bytes, metadata, tmp_path: Path) -> None:
     foreign, garbage = tmp_path / "foreign.tflite", tmp_path / "garbage.tflite"
     foreign.write_bytes(content)

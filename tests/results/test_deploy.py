@@ -116,6 +116,10 @@ def test_targets_by_hand(results: Any) -> None:
     assert aims["INT8 at least 2.2 times as fast as FP32 of its runtime"] == HELD
     slow = [{**line, "times_fp32": 2.1, "bytes_to_fp32": 0.301} for line in lines]
     assert [one.verdict for one in targets(slow)] == [HELD, MISSED, HELD, MISSED, HELD, HELD]
+    own = next(line for line in lines if line["file"] == "onnx_int8.bin")
+    large = {**own, "file": "large.bin", "times_fp32": 3.0, "bytes_to_fp32": 0.5}
+    assert {one.file for one in targets([*lines, large])[:4]} == {"onnx_int8.bin"}  # one file reaches all
+    assert {one.file for one in targets([*slow, large])[:4]} == {"large.bin"}  # none does: the best ratio
     worse = [{**line, "macro_f1_drop": 1.2} if line["precision"] == "int8" else line for line in lines]
     assert [(one.verdict, one.why != "") for one in targets(worse)] == [(MISSED, True)] * 4 + [(HELD, False)] * 2
     nothing = [line for line in lines if line["precision"] != "int8"]

@@ -119,12 +119,14 @@ def compare_speed(trials: Sequence[Trial]) -> None:
 
 
 def contenders(trials: Sequence[Trial], precisions: Sequence[str] = ("int8",)) -> list[Trial]:
-    """Trials of `precisions` that were timed and are faster than FP32 in their runtime, fastest first."""
+    """Trials of `precisions` that were timed and are faster than FP32 in their runtime, fastest first; of a network and
+    what fine-tuning made of it, which are equally fast, the one of lower NLL on validation."""
     timed = [trial for trial in trials if trial.rung.precision in precisions and trial.latency_ms]
     for trial in timed:
         if (trial.speedup or 0) <= 1:
             trial.verdict = "not faster than FP32"
-    return sorted((trial for trial in timed if (trial.speedup or 0) > 1), key=lambda trial: trial.latency_ms or 0)
+    faster = [trial for trial in timed if (trial.speedup or 0) > 1]
+    return sorted(faster, key=lambda trial: (trial.latency_ms or 0, trial.validation.get("nll", np.inf)))
 
 
 def choose(trials: Sequence[Trial]) -> Trial | None:

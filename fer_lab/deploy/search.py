@@ -1,7 +1,8 @@
 """The search for the fastest INT8 file that is still good: builds the ladder's rungs, times them, judges them.
 
 Latency first, because it depends on no weight: every rung is drafted and timed. Then the INT8 rungs are built for good,
-the fastest first, until one passes on the validation split; slower ones need no distillation any more.
+the fastest first, until one passes on the validation split. Where that is a changed network, fitted layer by layer, it
+is distilled as well, and the better of two equally fast files is kept; slower ones need no distillation any more.
 """
 
 import time
@@ -25,7 +26,7 @@ from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import predict
 
 FIRST_LOOK = 512  # validation faces on which a rung that is far off is given up
-HOPELESS = 1.0  # points of accuracy beyond the allowed that no distillation of minutes brings back, nor another runtime
+HOPELESS = 2.0  # points of accuracy beyond the allowed that no distillation of minutes brings back, nor another runtime
 OVERTIME = "not tried: takes about"
 Decide = Callable[[np.ndarray, np.ndarray], Decision]  # logits and labels of validation to calibration and threshold
 
@@ -82,7 +83,8 @@ def search(
     for trial in [*coarse, *floats]:
         place = trial.kind if limits.every_kind or trial in floats else "the one"
         plain = twins.get(trials.index(trial))
-        if place in settled and not limits.every_rung and (plain is None or not trials[plain].passes):
+        better = plain is not None and trials[plain].passes and trial.rung.network.endswith(DISTILLED)
+        if place in settled and not limits.every_rung and not better:
             if trial.rung.network.endswith(QAT):
                 trial.verdict = "not needed: another passes without"
             continue
@@ -118,12 +120,12 @@ def search(
 
 def _reason_against(trial: Trial, plain: Trial | None, trials: Sequence[Trial], limits: Limits) -> str | None:
     """Why a rung need not be tried, by what the others gave; None where it is to be. plain: its twin, if it has one."""
-    if plain is not None and plain.passes:  # it comes first: equally fast, and earlier in the ladder
-        return "not needed: passes without fine-tuning"
+    if plain is not None and plain.passes and trial.rung.network.endswith(QAT):
+        return "not needed: another passes without"
     if plain is not None and trial.rung.network.endswith(DISTILLED):
         lost = plain.drops.get("accuracy")
         if lost is None:
-            return "not tried: cannot be built"
+            return plain.verdict if plain.verdict.startswith("not tried") else "not tried: cannot be built"
         if lost.points > limits.max_drop + HOPELESS:
             return "not tried: too far off to be fine-tuned"
     if trial.rung.network == TRAINED or limits.every_rung:

@@ -39,7 +39,7 @@ DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a 
 FITTED, HELD = 1024, 256  # faces that a change is reconstructed on, and that tell how near it comes
 ASKED = 1024  # training faces in memory at a time
 #: How many times as long as asking FP32 about a face on one core: fitting with it, a pass of distillation. On 2 cores.
-FITTING, DISTILLING = 12.0, 2.6
+FITTING, DISTILLING = 14.0, 1.8
 
 
 class Workshop:

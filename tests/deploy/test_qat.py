@@ -164,14 +164,13 @@ def test_it_is_tried_only_where_nothing_else_passes(int8: float, slow: float, bu
     assert (drafted, asked) == (["fp32", "int8", "int8, slow"], built)
     assert trials[2].latency_ms == 1.0  # its file is laid out as its twin's
     if min(int8, slow) <= 1:
-        reason = "passes without fine-tuning" if int8 <= 1 else "another passes without"
-        assert trials[2].verdict == f"not needed: {reason}"
+        assert trials[2].verdict == "not needed: another passes without"
 
 
 @pytest.mark.parametrize(
     ("relu6", "built", "verdict"),
     [
-        (0.5, ["int8, relu6"], "not needed: passes without fine-tuning"),
+        (0.5, ["int8, relu6", "int8, relu6 + distilled"], "passes"),  # equally fast: the better of the two ships
         (2.0, ["int8, relu6", "int8, relu6 + distilled"], "passes"),
         (3.1, ["int8, relu6", "int8, slow"], "not tried: too far off to be fine-tuned"),
     ],
@@ -188,11 +187,11 @@ def test_a_changed_network_is_distilled_before_slower_rungs_are_asked(
 
 def test_what_a_change_loses_in_one_runtime_it_is_taken_to_lose_in_another(climb: Any) -> None:
     rungs = [("fp32", TRAINED, 4.0, 0.0), ("fp32, openvino", TRAINED, 4.0, 0.0)]
-    rungs += [("int8", TRAINED, 1.0, 2.5), ("int8, relu6", "relu6", 1.1, 2.5), ("int8, silu", "silu", 1.2, 1.5)]
+    rungs += [("int8", TRAINED, 1.0, 3.5), ("int8, relu6", "relu6", 1.1, 3.5), ("int8, silu", "silu", 1.2, 1.5)]
     others = [(f"{name}, openvino", net, 0.5 + ms, 0.8) for name, net, ms, _ in rungs[2:]]
     _, asked, trials = climb(*rungs, *others[1:])
     assert asked == ["int8", "int8, relu6", "int8, silu", "int8, silu, openvino"]
-    assert trials[5].verdict == "not tried: the same network loses 2.5 points in onnxruntime"
+    assert trials[5].verdict == "not tried: the same network loses 3.5 points in onnxruntime"
     assert climb(*rungs, others[0])[1][-1] == "int8, openvino"  # what rounding loses, it may lose in one runtime only
 
 

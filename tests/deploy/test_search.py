@@ -57,6 +57,15 @@ def test_the_fastest_that_passes_wins() -> None:
     assert choose(trials) is trials[3]
 
 
+def test_of_a_network_and_what_distillation_made_of_it_the_better_ships() -> None:
+    trials = ladder()
+    trials[3].validation, trials[4].validation = {"nll": 1.2}, {"nll": 1.1}
+    compare_speed(trials)
+    assert choose(trials) is trials[3]  # faster, whatever the other's NLL
+    trials[4].latency_ms = trials[3].latency_ms
+    assert choose(trials) is trials[4]
+
+
 def test_the_best_of_every_runtime_and_precision() -> None:
     """Of FP32 the fastest of the trained network, of the others the fastest that passes, none where none does."""
     trials = [*ladder(), trial("fp32", "fp32", 9.0, runtime="openvino"), trial("pruned", "fp32", 3.0)]

@@ -212,6 +212,25 @@ def test_no_network_is_fitted_that_would_not_be_done_in_time(climb: Any, monkeyp
     assert climb(*rungs, deadline=time.perf_counter() - 60)[1] == ["int8"]  # late as it is, a file is to ship
 
 
+def test_how_long_a_rung_takes_by_hand(tiny_run: Path) -> None:
+    """At 2 ms a face: both networks' answers to 40 faces, 14 × 1024 faces to fit with, 1.8 × 10^12 / MACs to distil."""
+    from fer_lab.data.dataset import build_data
+    from fer_lab.evaluation.run import load_run
+
+    run = load_run(tiny_run)
+    training, short = build_data(run.cfg).split("train"), Distillation(tmacs=1.0)
+    workshop = Workshop(run, training, None, short, 0, refit_faces=40)
+    plain, taught, other = (Rung("int8", "onnxruntime", "int8", net) for net in ("relu6", f"relu6 + {DISTILLED}", QAT))
+    distilling = 1.8 * 1e12 / run.record["model"]["macs"]
+    assert workshop.seconds(Rung("int8", "onnxruntime", "int8"), 2.0) == 0
+    assert workshop.seconds(plain, 2.0) == pytest.approx((2 * 40 + 14 * 1024) / 500)
+    assert workshop.seconds(taught, 2.0) == pytest.approx((2 * 40 + 14 * 1024 + distilling) / 500)
+    assert workshop.seconds(other, 2.0) == pytest.approx((2 * 40 + distilling) / 500)
+    workshop.network("relu6", draft=False)
+    assert workshop.seconds(plain, 2.0) == 0
+    assert workshop.seconds(taught, 2.0) == pytest.approx((2 * 40 + distilling) / 500)
+
+
 @pytest.mark.parametrize(("plain", "tuned"), [(TRAINED, QAT), ("relu6", f"relu6 + {DISTILLED}")])
 def test_a_rung_is_a_file_like_its_twins_with_other_weights(
     plain: str, tuned: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -45,7 +45,7 @@ class Distillation:
     batch: int = 32
     lr: float = 1e-4
     temperature: float = 2.0
-    tmacs: float = 2.0
+    tmacs: float = 1.5
     statistics_faces: int = 1024
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import predict
 
 FIRST_LOOK = 512  # validation faces on which a rung that is far off is given up
-HOPELESS = 2.0  # points of accuracy beyond the allowed that no distillation of minutes brings back, nor another runtime
+HOPELESS = 1.0  # points of accuracy beyond the allowed that no distillation of minutes brings back, nor another runtime
 OVERTIME = "not tried: takes about"
 Decide = Callable[[np.ndarray, np.ndarray], Decision]  # logits and labels of validation to calibration and threshold
 

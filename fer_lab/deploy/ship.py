@@ -92,12 +92,15 @@ def find_int8(
         None.
 
     Raises:
-        FerLabError: another target than int8, or quantization=none.
+        FerLabError: another target than int8, quantization=none, or no time.
     """
     if cfg.target != "int8":
         raise FerLabError(f"target={cfg.target} is unknown: give target=int8, or leave it out")
     if workshop.quantizer is None:
         raise FerLabError("target=int8 needs a quantisation to start from: choose another than quantization=none")
+    minutes = cfg.export.minutes
+    if minutes is not None and not (isinstance(minutes, int | float) and minutes > 0):
+        raise FerLabError(f"export.minutes={minutes} is no time: give minutes above 0, or null for no limit")
     limits, threads = build(cfg.export.limits), torch.get_num_threads()
     validation = data.split("validation")
     metrics = compute_metrics(logits, validation.labels, run.class_names, run.calibration)
@@ -115,7 +118,7 @@ def find_int8(
             Path(drafts),
             threads,
             **cfg.export.timing,
-            deadline=None if cfg.export.minutes is None else started + 60 * cfg.export.minutes,
+            deadline=None if minutes is None else started + 60 * minutes,
         )
     chosen = choose(trials)
     show(trials, chosen, limits)

@@ -172,7 +172,7 @@ def test_it_is_tried_only_where_nothing_else_passes(int8: float, slow: float, bu
     [
         (0.5, ["int8, relu6", "int8, relu6 + distilled"], "passes"),  # equally fast: the better of the two ships
         (2.0, ["int8, relu6", "int8, relu6 + distilled"], "passes"),
-        (3.1, ["int8, relu6", "int8, slow"], "not tried: too far off to be fine-tuned"),
+        (2.1, ["int8, relu6", "int8, slow"], "not tried: too far off to be fine-tuned"),
     ],
 )
 def test_a_changed_network_is_distilled_before_slower_rungs_are_asked(

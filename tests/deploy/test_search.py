@@ -208,10 +208,20 @@ def test_known_logits_count_only_if_the_file_gives_them_again(
     assert others["validation"] != pytest.approx(asked["validation"])
 
 
-@pytest.mark.parametrize("words", [["target=int4"], ["target=int8", "quantization=none"]])
-def test_targets_that_make_no_sense_are_refused(tiny_run: Path, tmp_path: Path, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["target=int4"], "target=int4 is unknown"),
+        (["target=int8", "quantization=none"], "target=int8 needs a quantisation"),
+        (["target=int8", "export.minutes=soon"], "export.minutes=soon is no time"),
+        (["target=int8", "export.minutes=0"], "export.minutes=0 is no time"),
+    ],
+)
+def test_targets_that_make_no_sense_are_refused(
+    tiny_run: Path, tmp_path: Path, words: list[str], sentence: str
+) -> None:
     shutil.copytree(tiny_run, tmp_path / "seed0", ignore=shutil.ignore_patterns("export"))
-    with pytest.raises(FerLabError, match="target=int"):
+    with pytest.raises(FerLabError, match=sentence):
         export(compose("export", [f"run={tmp_path / 'seed0'}", *words]))
 
 

@@ -108,7 +108,10 @@ class Workshop:
             faces += DISTILLING * self.distillation.tmacs * 1e12 / self.macs
             steps.append(untrained(steps[-1]))
         if steps[-1] != TRAINED and ("network", steps[-1], False) not in self._made:
-            faces += FITTING * FITTED
+            pruned = self.pruning.name is not None and self.pruning.name in steps[-1].split(
+                " + "
+            )  # fine-tuned, not fitted
+            faces += DISTILLING * self.distillation.tmacs * 1e12 / self.macs if pruned else FITTING * FITTED
         return faces * pace / 1e3
 
     def network(self, name: str, draft: bool) -> Network:

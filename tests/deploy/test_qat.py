@@ -16,6 +16,7 @@ from fer_lab.deploy import search as searching
 from fer_lab.deploy.distill import Distillation
 from fer_lab.deploy.judge import Drop, Limits, Trial
 from fer_lab.deploy.ladder import DISTILLED, QAT, TRAINED, Rung, rungs, twin, untrained
+from fer_lab.deploy.prune import Pruning
 from fer_lab.deploy.workshop import Workshop
 from fer_lab.models.network import Network
 from fer_lab.models.preprocess import Preprocess
@@ -226,6 +227,9 @@ def test_how_long_a_rung_takes_by_hand(tiny_run: Path) -> None:
     assert workshop.seconds(plain, 2.0) == pytest.approx((2 * 40 + 14 * 1024) / 500)
     assert workshop.seconds(taught, 2.0) == pytest.approx((2 * 40 + 14 * 1024 + distilling) / 500)
     assert workshop.seconds(other, 2.0) == pytest.approx((2 * 40 + distilling) / 500)
+    workshop.pruning = Pruning(macs=0.5)
+    pruned = Rung("int8", "onnxruntime", "int8", "pruned to 0.50 MACs")
+    assert workshop.seconds(pruned, 2.0) == pytest.approx((2 * 40 + distilling) / 500)
     workshop.network("relu6", draft=False)
     assert workshop.seconds(plain, 2.0) == 0
     assert workshop.seconds(taught, 2.0) == pytest.approx((2 * 40 + distilling) / 500)

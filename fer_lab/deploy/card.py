@@ -19,6 +19,7 @@ from fer_lab.data.synthetic import generate_faces
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.evaluation.run import LoadedRun
 from fer_lab.evaluation.test_split import file_hash
+from fer_lab.results.benchmarked import processor
 from fer_lab.results.record import read_record, write_json
 from fer_lab.results.scrub import scrub
 from fer_lab.results.spread import spread
@@ -177,7 +178,7 @@ def _speed(run: Path) -> tuple[dict[str, float], str]:
     content = json.loads(path.read_text())
     entries = [entry for entry in content["entries"] if entry["batch"] == 1 and entry.get("latency_ms_median")]
     threads = count(entries[0]["threads"], "thread") if entries else "no thread"
-    sentence = f"Latency: median, batch of one, {threads}, {content['hardware']['cpu']}."
+    sentence = f"Latency: median, batch of one, {threads}, {processor(content['hardware'])}."
     return {Path(entry["file"]).name: entry["latency_ms_median"] for entry in entries}, sentence
 
 

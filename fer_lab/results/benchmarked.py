@@ -14,6 +14,12 @@ from rich.text import Text
 _BUSY = 0.5
 
 
+def processor(hardware: Mapping[str, Any]) -> str:
+    """`AMD EPYC (AVX-512 VNNI)`; records of before 2026-11-23 do not say what is in brackets."""
+    name, instructions = hardware.get("cpu") or "a machine without a name", hardware.get("instructions")
+    return f"{name} ({instructions})" if instructions else str(name)
+
+
 def at(entry: Mapping[str, Any], threads: int, batch: int) -> dict[str, Any]:
     """An entry's numbers at a number of threads and a batch; empty where they were not measured."""
     same = (one for one in entry.get("measured", []) if (one["threads"], one["batch"]) == (threads, batch))
@@ -30,7 +36,7 @@ def measured_how(content: Mapping[str, Any]) -> str:
     """`AMD EPYC, 2 cores; medians of 5 rounds of 100 calls, 3 starts; ...`, with the load of other work if any."""
     hardware, settings, versions = content["hardware"], content["settings"], content["versions"]
     said = (
-        f"{hardware['cpu']}, {hardware['cores']} cores; medians of {settings['rounds']} interleaved rounds of "
+        f"{processor(hardware)}, {hardware['cores']} cores; medians of {settings['rounds']} interleaved rounds of "
         f"{settings['iterations']} calls, {settings['starts']} start{'s' if settings['starts'] > 1 else ''} a file"
     )
     load = max((entry.get("load_average", 0.0) for entry in content["entries"]), default=0.0)

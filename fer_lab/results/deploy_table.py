@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fer_lab.results.benchmarked import measured_how
+from fer_lab.results.benchmarked import measured_how, processor
 from fer_lab.results.deploy_lines import Line, Target, deploy_lines, targets
 from fer_lab.results.rows import Results, Run
 from fer_lab.results.suite_tables import csv_text, pipe_table
@@ -39,7 +39,7 @@ def _rounded(value: Any) -> Any:
 def _markdown(results: Results, lines: Sequence[Line]) -> list[str]:
     text = [f"# {results.title}", "", _ABOUT, ""]
     text += [f"Measured on {how}." for how in machines(results)]
-    text += ["", "## Targets", "", *_aligned(target_rows(targets(lines)))]
+    text += ["", "## Targets", "", *_elsewhere(results), *_aligned(target_rows(targets(lines)))]
     text += ["", "## Quality and size", "", *_aligned(quality_rows(lines))]
     text += ["", "## Speed", "", *_aligned(speed_rows(lines))]
     text += ["", "## Start and memory", "", *_aligned(start_rows(lines))]
@@ -56,6 +56,16 @@ def _aligned(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A Markdown table whose numbers, which are text here, stand to the right."""
     head, _, *body = pipe_table(rows)
     return [head, f"| {' | '.join('---' if key in WORDS else '---:' for key in rows[0])} |", *body]
+
+
+def _elsewhere(results: Results) -> list[str]:
+    """A sentence where a run was measured on a processor that the targets do not mean."""
+    hardware = [run.benchmark["hardware"] for run in results.completed if "hardware" in run.benchmark]
+    said = {processor(each) for each in hardware if "VNNI" not in each.get("instructions", "VNNI")}
+    return [
+        f"The targets are for AVX-512 VNNI, which {name} lacks: what it reaches says little about them.\n"
+        for name in sorted(said)
+    ]
 
 
 def machines(results: Results) -> list[str]:

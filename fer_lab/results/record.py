@@ -206,6 +206,7 @@ def environment() -> dict[str, Any]:
     versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     hardware = {
         "cpu": _cpu_name(),
+        "instructions": _instructions(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
         "gpu": None,
@@ -217,6 +218,16 @@ def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _instructions() -> str:
+    """The widest vectors, and what multiplies integers: one CPU's name may stand for machines with and without."""
+    from torch.cpu import get_capabilities
+
+    found = get_capabilities()
+    wide = next((name for key, name in (("avx512_f", "AVX-512"), ("avx2", "AVX2")) if found.get(key)), "")
+    integer = {"avx512_vnni": "VNNI", "avx_vnni": "AVX-VNNI", "amx_int8": "AMX"}
+    return " ".join([wide, *(name for key, name in integer.items() if found.get(key))]).strip()
 
 
 def _git() -> dict[str, Any]:

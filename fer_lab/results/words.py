@@ -3,6 +3,7 @@
 from typing import Any
 
 from fer_lab.results.aggregate import SELECTION, best_row, paired_difference
+from fer_lab.results.benchmarked import processor
 from fer_lab.results.columns import looks, sequence
 from fer_lab.results.comparison import ENOUGH_SEEDS, SHOWN_FROM, Comparison
 from fer_lab.results.deployed import fastest_export
@@ -146,7 +147,7 @@ def _published(results: Results) -> list[str]:
 
 def _machine(hardware: dict[str, Any], versions: dict[str, Any]) -> str:
     """`AMD EPYC, 2 cores, 24 GB (python 3.11.7, torch 2.14.1, ...)`."""
-    parts = [str(hardware.get("cpu") or "a machine without a name")]
+    parts = [processor(hardware)]
     parts += [f"{hardware[key]} {unit}" for key, unit in (("cores", "cores"), ("memory_gb", "GB")) if hardware.get(key)]
     parts += [str(hardware["gpu"])] if hardware.get("gpu") else []
     named = ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -187,6 +187,16 @@ def test_files_of_one_runtime_and_precision_are_told_apart(results: Any) -> None
     assert timings(results, results.rows[0], "onnxruntime int8") == [0.8]
 
 
+def test_a_processor_that_the_targets_do_not_mean_is_named(results: Any) -> None:
+    assert "AVX-512 VNNI" not in deploy_texts(results)["deploy.md"]  # measured before instructions were noted
+    for instructions, named in (("AVX-512 VNNI AMX", False), ("AVX2", True), ("", True)):
+        for run in results.completed:
+            run.benchmark.get("hardware", {})["instructions"] = instructions
+        text = deploy_texts(results)["deploy.md"]
+        assert ("The targets are for AVX-512 VNNI, which A chip" in text) == named
+        assert (f"Measured on A chip ({instructions}), 2 cores" in text) == bool(instructions)
+
+
 def test_the_table_as_files(results: Any) -> None:
     texts = deploy_texts(results)
     rows = list(csv.DictReader(io.StringIO(texts["deploy.csv"])))

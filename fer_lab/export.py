@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,18 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from fer_lab.data.dataset import build_data
+from fer_lab.data.dataset import FaceData, build_data
 from fer_lab.deploy.card import write_takeaway
 from fer_lab.deploy.parity import require_parity
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier, describe
 from fer_lab.deploy.search import recalibrated
 from fer_lab.deploy.selection import each_row, find_run
-from fer_lab.deploy.ship import FLOAT, INT8, SHOWN, find_int8, prove
+from fer_lab.deploy.ship import FLOAT, INT8, SHOWN, find_int8, plan_search, prove
 from fer_lab.deploy.workshop import Workshop
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.decision import decide
 from fer_lab.evaluation.predict import predict
-from fer_lab.evaluation.run import load_run
+from fer_lab.evaluation.run import LoadedRun, load_run
 from fer_lab.results.record import write_json
 from fer_lab.results.rows import shipped
 from fer_lab.schema import build, command
@@ -48,49 +49,54 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     data = build_data(run.cfg)
     if data.meta["hash"] != run.record["data_hash"]:
         raise FerLabError(f"{run.folder}: its data has changed since it was trained: train again, then export")
-    metadata = describe(run)
-    validation = data.split("validation")
-    faces = validation.images[: cfg.export.parity_faces]
-    expected = TorchClassifier(run.network, metadata, torch.get_num_threads()).probabilities(faces)
-    quantizer = build(cfg.quantization)
     distillation, pruning = build(cfg.export.distill), build(cfg.export.prune)
-    workshop = Workshop(run, data.split("train"), quantizer, distillation, cfg.seed, pruning, cfg.export.refit_faces)
-
+    quantizer, count = build(cfg.quantization), cfg.export.refit_faces
     # A folder of its own until everything is proven: what lies in export/ is always a whole, checked set.
     folder, part = run.folder / "export", run.folder / "export.part"
     shutil.rmtree(part, ignore_errors=True)
-    with Console(stderr=True).status("tracing the network to ONNX"):
-        path = workshop.write(FLOAT, metadata, part / "model", draft=False)
-    logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "validation, FP32")
-    files = {"onnx_fp32": prove(path, "fp32", validation, faces, expected, logits)}
-    require_parity(files["onnx_fp32"]["parity"], path.name)
-
-    found: dict[str, Any] = {}
-    if cfg.target is not None:
-        found = find_int8(cfg, run, workshop, metadata, data, path, logits, part, started)
-        files |= {
-            name: prove(file, precision, validation, faces, expected, known) | more
-            for name, (file, precision, more, known) in found.pop("files").items()
-        }
-    elif quantizer is not None:
-        path = workshop.write(INT8, metadata, part / "model_int8", draft=False)
-        logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "INT8 calibration")
-        own = recalibrated(metadata, decide(run.cfg, logits, validation.labels, validation.groups))
-        workshop.write(INT8, own, path, draft=False)
-        files["onnx_int8"] = prove(path, "int8", validation, faces, expected)
-
+    with closing(Workshop(run, data.split("train"), quantizer, distillation, cfg.seed, pruning, count)) as workshop:
+        files, found = _build(cfg, run, workshop, data, part, started)
     sample = write_takeaway(part, run, files)
     seconds = round(time.perf_counter() - started, 2)
-    result = {"run_key": metadata.run_key, "files": files, "sample": sample, "seconds": seconds, **found}
+    result = {"run_key": run.record["key"], "files": files, "sample": sample, "seconds": seconds, **found}
     write_json(part / "export.json", result)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     if run.cfg.logger:  # Lightning's loggers are imported where a run has some
         from fer_lab.training.loggers import publish_export
 
-        publish_export(run.cfg, metadata.run_key, folder)
+        publish_export(run.cfg, run.record["key"], folder)
     _show(folder, shipped(run.record), files)
     return result | {"folder": folder}
+
+
+def _build(
+    cfg: DictConfig, run: LoadedRun, workshop: Workshop, data: FaceData, part: Path, started: float
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The files, by name, in `part`; and what a search found, empty without one."""
+    metadata, validation = describe(run), data.split("validation")
+    ladder = None if cfg.target is None else plan_search(cfg, run, workshop, metadata)
+    faces = validation.images[: cfg.export.parity_faces]
+    expected = TorchClassifier(run.network, metadata, torch.get_num_threads()).probabilities(faces)
+    with Console(stderr=True).status("tracing the network to ONNX"):
+        path = workshop.write(FLOAT, metadata, part / "model", draft=False)
+    logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "validation, FP32")
+    files = {"onnx_fp32": prove(path, "fp32", validation, faces, expected, logits)}
+    require_parity(files["onnx_fp32"]["parity"], path.name)
+    if ladder is not None:
+        found = find_int8(cfg, run, workshop, ladder, metadata, data, path, logits, part, started)
+        files |= {
+            name: prove(file, precision, validation, faces, expected, known) | more
+            for name, (file, precision, more, known) in found.pop("files").items()
+        }
+        return files, found
+    if workshop.quantizer is not None:
+        path = workshop.write(INT8, metadata, part / "model_int8", draft=False)
+        logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "INT8 calibration")
+        own = recalibrated(metadata, decide(run.cfg, logits, validation.labels, validation.groups))
+        workshop.write(INT8, own, path, draft=False)
+        files["onnx_int8"] = prove(path, "int8", validation, faces, expected)
+    return files, {}
 
 
 def _show(folder: Path, trained: Mapping[str, Any], files: dict[str, dict[str, Any]]) -> None:

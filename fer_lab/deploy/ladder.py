@@ -47,6 +47,10 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
         """Whether LiteRT's fast kernels compute it: they lack hard-swish, whatever becomes of the gates (.7 × FP32)."""
         return "hard_swish" not in acts or "relu6" in name or "silu" in name
 
+    def worth(rung: Rung) -> bool:
+        """SiLU for hard-swish is quick in LiteRT only: in the others it was slower than hard-swish as INT8."""
+        return rung.runtime == "litert" or "silu" not in rung.network
+
     changed = ["gates frozen", "two thirds of the gates frozen"] * gates
     if acts:
         changed += ["relu6"] + ["gates frozen + relu6"] * gates + ["silu"] * ("hard_swish" in acts)
@@ -80,13 +84,18 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
         Rung("int8", "litert", "int8"),
         *(Rung(f"int8, {name}", "litert", "int8", name) for name in changed if integer(name)),
     ]
-    chosen = [rung for rung in found if rung.runtime in runtimes]
+    chosen = [rung for rung in found if rung.runtime in runtimes and worth(rung)]
     return [r for r in chosen if only is None or r.precision == "fp32" or re.search(only, f"{r.runtime} {r.name}")]
 
 
 def untrained(network: str) -> str:
     """The network that the last step of `network`, a fine-tuning, started from."""
     return network.rpartition(" + ")[0] or TRAINED
+
+
+def changes(network: str) -> int:
+    """How many changes lie between the trained network and this one, fine-tuning not counted."""
+    return len([step for step in network.split(" + ") if step not in (TRAINED, DISTILLED, QAT)])
 
 
 def twin(rung: Rung, ladder: Sequence[Rung]) -> int | None:

@@ -27,6 +27,7 @@ from fer_lab.evaluation.predict import predict
 
 FIRST_LOOK = 512  # validation faces on which a rung that is far off is given up
 HOPELESS = 1.0  # points of accuracy beyond the allowed that no distillation of minutes brings back, nor another runtime
+TURN, WARM, LEAST = 0.1, 3, 5  # of timing: seconds a file and round, calls before them, calls at least
 OVERTIME = "not tried: takes about"
 Decide = Callable[[np.ndarray, np.ndarray], Decision]  # logits and labels of validation to calibration and threshold
 
@@ -56,7 +57,6 @@ def search(
     trials = [Trial(rung) for rung in rungs]
     twins = {i: j for i, rung in enumerate(rungs) if (j := twin(rung, rungs)) is not None}
     files: dict[int, Classifier] = {}
-    workshop.draft_ahead((rung for i, rung in enumerate(rungs) if i not in twins), metadata)
     with console.status("drafting") as status:
         for i, trial in enumerate(trials):
             if i in twins:
@@ -179,18 +179,23 @@ def recalibrated(metadata: ModelMetadata, decision: Decision) -> ModelMetadata:
 
 
 def time_files(files: dict[int, Classifier], face: np.ndarray, rounds: int, iterations: int) -> dict[int, float]:
-    """Median milliseconds of each file on one face (uint8 1×H×W×C), in rounds A B C A B C."""
+    """Median milliseconds of each file on one face (uint8 1×H×W×C), in rounds A B C A B C.
+
+    iterations: calls of a file in a round; fewer, but `LEAST`, of one that would take longer than `TURN` seconds.
+    """
     face = np.ascontiguousarray(face)
     medians: dict[int, list[float]] = {i: [] for i in files}
     for _ in range(rounds):
         for i, classifier in files.items():
-            calls = []
-            for repeat in range(iterations + 3):
+            calls: list[float] = []
+            wanted = iterations
+            while len(calls) < WARM + wanted:
                 started = time.perf_counter()
                 classifier.probabilities(face)
-                if repeat >= 3:  # caches are warm
-                    calls.append(time.perf_counter() - started)
-            medians[i].append(1e3 * float(np.median(calls)))
+                calls.append(time.perf_counter() - started)
+                if len(calls) == WARM:  # caches are warm
+                    wanted = min(iterations, max(int(TURN / calls[-1]), LEAST))
+            medians[i].append(1e3 * float(np.median(calls[WARM:])))
     return {i: float(np.median(values)) for i, values in medians.items()}
 
 

@@ -1,6 +1,5 @@
 """From the search's winner to files that ship: built, calibrated, proven on validation, compared once on test."""
 
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +11,7 @@ from omegaconf import DictConfig
 
 from fer_lab.data.dataset import FaceData, FaceSplit
 from fer_lab.deploy.judge import Reference, Trial, best_of_each_kind, choose, drops, fastest_float
-from fer_lab.deploy.ladder import TRAINED, Rung, rungs
+from fer_lab.deploy.ladder import TRAINED, Rung, rungs, twin
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.parity import parity
 from fer_lab.deploy.runtimes import Classifier
@@ -68,28 +67,8 @@ def prove(
     }
 
 
-def find_int8(
-    cfg: DictConfig,
-    run: LoadedRun,
-    workshop: Workshop,
-    metadata: ModelMetadata,
-    data: FaceData,
-    fp32: Path,
-    logits: np.ndarray,
-    folder: Path,
-    started: float,
-) -> dict[str, Any]:
-    """Search (`fer_lab.deploy.search`), and write the winner, or the fastest float file where nothing passes; with
-    `export.limits.every_kind` the best file of every runtime and precision.
-
-    Args:
-        fp32: the exported ONNX file, what drops are against; logits: its, of validation, float32 N×K. folder: for what
-            ships. started: when the export was, by time.perf_counter, for `export.minutes`.
-
-    Returns:
-        files: name of the entry -> (path, precision, more of the entry, its logits if it was judged); ladder: of every
-        rung; test: the winner's drop on the test split, which is opened once, or None; chosen: the winner's rung, or
-        None.
+def plan_search(cfg: DictConfig, run: LoadedRun, workshop: Workshop, metadata: ModelMetadata) -> list[Rung]:
+    """The ladder that `find_int8` climbs; what its drafts will need of LiteRT's converter is begun at once.
 
     Raises:
         FerLabError: another target than int8, quantization=none, or no time.
@@ -101,12 +80,42 @@ def find_int8(
     minutes = cfg.export.minutes
     if minutes is not None and not (isinstance(minutes, int | float) and minutes > 0):
         raise FerLabError(f"export.minutes={minutes} is no time: give minutes above 0, or null for no limit")
+    ladder = rungs(run.network, list(cfg.export.runtimes), cfg.export.rungs, workshop.pruning.name)
+    workshop.draft_ahead((rung for rung in ladder if twin(rung, ladder) is None), metadata)
+    return ladder
+
+
+def find_int8(
+    cfg: DictConfig,
+    run: LoadedRun,
+    workshop: Workshop,
+    ladder: list[Rung],
+    metadata: ModelMetadata,
+    data: FaceData,
+    fp32: Path,
+    logits: np.ndarray,
+    folder: Path,
+    started: float,
+) -> dict[str, Any]:
+    """Search (`fer_lab.deploy.search`), and write the winner, or the fastest float file where nothing passes; with
+    `export.limits.every_kind` the best file of every runtime and precision.
+
+    Args:
+        ladder: as `plan_search` gives it. fp32: the exported ONNX file, what drops are against; logits: its, of
+            validation, float32 N×K. folder: for what ships. started: when the export was, by time.perf_counter, for
+            `export.minutes`.
+
+    Returns:
+        files: name of the entry -> (path, precision, more of the entry, its logits if it was judged); ladder: of every
+        rung; test: the winner's drop on the test split, which is opened once, or None; chosen: the winner's rung, or
+        None.
+    """
     limits, threads = build(cfg.export.limits), torch.get_num_threads()
     validation = data.split("validation")
     metrics = compute_metrics(logits, validation.labels, run.class_names, run.calibration)
     reference = Reference(logits, run.calibration, metrics)
-    ladder = rungs(run.network, list(cfg.export.runtimes), cfg.export.rungs, workshop.pruning.name)
-    with closing(workshop), TemporaryDirectory() as drafts:
+    minutes = cfg.export.minutes
+    with TemporaryDirectory() as drafts:
         trials = search(
             workshop,
             ladder,

@@ -128,6 +128,8 @@ def quantize(
 ) -> "Model":
     """The INT8 version of a model faces -> logits, through NNCF; preprocessing stays float.
 
+    Weights have 7 bits, as in `fer_lab.deploy.quantization.StaticInt8` and for the same reason.
+
     Args:
         model: from `read_graph`; faces: uint8 N×H×W×C training faces, native size, all of which are used.
         preset: "performance" is symmetric throughout, "mixed" asymmetric for activations. float_stem: leave the first
@@ -154,6 +156,7 @@ def quantize(
             subset_size=len(steps),
             ignored_scope=scope,
             fast_bias_correction=fast_bias_correction,
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
         )
 
 

@@ -83,7 +83,7 @@ def fake_quantized(network: Network, faces: np.ndarray) -> nn.Sequential:
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(images),
             advanced_parameters=advanced.AdvancedQuantizationParameters(
-                overflow_fix=advanced.OverflowFix.DISABLE,  # 7-bit weights are for CPUs without VNNI
+                overflow_fix=advanced.OverflowFix.ENABLE,  # 7-bit weights, as the files have
                 activations_quantization_params=advanced.QuantizationParameters(per_channel=False),
                 disable_bias_correction=True,
                 disable_channel_alignment=True,

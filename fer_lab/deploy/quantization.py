@@ -71,7 +71,8 @@ class StaticInt8:
 
     calibration_faces: how many training faces the activation ranges are measured on, drawn evenly over the classes.
     calibration: minmax, entropy or percentile. activation, weight: uint8 or int8; x86 multiplies uint8 x int8 fastest.
-    per_channel: one weight scale per output channel. reduce_range: 7-bit weights, for x86 without VNNI.
+    per_channel: one weight scale per output channel. reduce_range: 7-bit weights, so that sums of two products fit
+    16 bits: x86 without VNNI cuts off larger ones, and would answer otherwise than other processors.
     op_types: operators to quantise, null for all that ONNX Runtime can. float_nodes: regular expressions; operators and
     nodes whose operator or name one of them matches from the start stay float.
     float_stem: leave the first convolution float: dead channels of pretrained stems, whose BatchNorm scales them up a
@@ -85,7 +86,7 @@ class StaticInt8:
     activation: Literal["uint8", "int8"] = "uint8"
     weight: Literal["uint8", "int8"] = "int8"
     per_channel: bool = True
-    reduce_range: bool = False
+    reduce_range: bool = True
     op_types: list[str] | None = None
     float_stem: bool = True
     bias_correction: bool = True

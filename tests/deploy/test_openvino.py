@@ -90,6 +90,15 @@ def test_int8_mostly_agrees_and_leaves_the_preprocessing(graph, metadata, file: 
     assert measured["max"] > 1e-4  # it is quantised
 
 
+def test_integers_answer_alike_on_processors_with_and_without_vnni(graph, faces) -> None:
+    """The levels of weights are those of 7 bits, see the test of the same name in test_quantization.py."""
+    model = quantize(read_graph(graph), faces[:16])
+    constants = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
+    stored = [op.get_data() for op in constants if "int8_t" in str(op.get_element_type()) and op.get_data().ndim == 4]
+    assert stored
+    assert max(np.abs(values.astype(int)).max() for values in stored) <= 64
+
+
 def test_ignored_types_stay_float(graph, faces) -> None:
     int8 = quantize(read_graph(graph), faces[:16], preset="performance", ignored_types=["Convolution"])
     convolutions = [node for node in int8.get_ops() if node.get_type_name() == "Convolution"]

@@ -33,16 +33,6 @@ def curved(network: nn.Module) -> set[str]:
     return {_CURVED[type(module).__name__] for module in network.modules() if is_curved(module)}
 
 
-def silu_for_all(network: Network) -> Network:
-    """A copy with SiLU for every hard-swish."""
-    changed = copy.deepcopy(network)
-    for parent in list(changed.modules()):
-        for name, child in parent.named_children():
-            if is_curved(child):
-                setattr(parent, name, nn.SiLU())
-    return changed
-
-
 def squeeze_excites(network: nn.Module) -> list[tuple[nn.Module, nn.Conv2d]]:
     """Each block of timm's EfficientNet family with a squeeze-excite, and the 1×1 convolution behind its gate."""
     found = []

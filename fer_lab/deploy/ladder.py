@@ -45,15 +45,11 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
 
     def integer(name: str) -> bool:
         """Whether LiteRT's fast kernels compute it: they lack hard-swish, whatever becomes of the gates (.7 × FP32)."""
-        return "hard_swish" not in acts or "relu6" in name or "silu" in name
-
-    def worth(rung: Rung) -> bool:
-        """SiLU for hard-swish is quick in LiteRT only: in the others it was slower than hard-swish as INT8."""
-        return rung.runtime == "litert" or "silu" not in rung.network
+        return "hard_swish" not in acts or "relu6" in name
 
     changed = ["gates frozen", "two thirds of the gates frozen"] * gates
     if acts:
-        changed += ["relu6"] + ["gates frozen + relu6"] * gates + ["silu"] * ("hard_swish" in acts)
+        changed += ["relu6"] + ["gates frozen + relu6"] * gates
     floats = [pruned] if pruned else []
     taught = [f"{name} + {DISTILLED}" for name in changed]
     changed += [*taught, *floats, QAT, *(f"{name} + {QAT}" for name in changed + floats)]
@@ -84,7 +80,7 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
         Rung("int8", "litert", "int8"),
         *(Rung(f"int8, {name}", "litert", "int8", name) for name in changed if integer(name)),
     ]
-    chosen = [rung for rung in found if rung.runtime in runtimes and worth(rung)]
+    chosen = [rung for rung in found if rung.runtime in runtimes]
     return [r for r in chosen if only is None or r.precision == "fp32" or re.search(only, f"{r.runtime} {r.name}")]
 
 

@@ -36,9 +36,10 @@ class Conversions:
 
     def ask(self, key: Hashable, network: "nn.Module", metadata: ModelMetadata) -> None:
         """Begin a conversion (`fer_lab.deploy.tflite.convert`), once the earlier ones are done; only once a key, and
-        not at all where the converter is not installed, which `get` says."""
+        not at all where the converter is not installed, which `get` says, or the network cannot be pickled."""
         if key not in self._asked and find_spec("litert_torch"):
-            self._submit(key, network, metadata)
+            with suppress(Exception):  # pickle raises what it likes
+                self._submit(key, network, metadata)
 
     def get(self, key: Hashable, network: "nn.Module", metadata: ModelMetadata) -> bytes:
         """The flatbuffer: waited for if it was asked for, else converted, in the other process if there is one.
@@ -49,8 +50,7 @@ class Conversions:
             FerLabError: the converter aborted on this network.
         """
         if key not in self._asked and self._turns is not None:
-            with suppress(Exception):  # it cannot be pickled
-                self._submit(key, network, metadata)
+            self.ask(key, network, metadata)
         content = self._asked.pop(key).result() if key in self._asked else None
         return convert(network, metadata) if content is None else content
 

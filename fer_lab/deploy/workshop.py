@@ -13,7 +13,7 @@ from rich.progress import track
 
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy import openvino, qat, refit, tflite
-from fer_lab.deploy.activations import freeze_gates, silu_for_all, squeeze_excites
+from fer_lab.deploy.activations import freeze_gates, squeeze_excites
 from fer_lab.deploy.distill import Distillation, divergence, remeasure
 from fer_lab.deploy.ladder import DISTILLED, QAT, TRAINED, Rung, untrained
 from fer_lab.deploy.metadata import ModelMetadata
@@ -33,7 +33,6 @@ CHANGES: dict[str, Callable[[Network, np.ndarray], Network]] = {
     "gates frozen": freeze_gates,
     "two thirds of the gates frozen": lambda network, faces: freeze_gates(network, faces, 2 / 3),
     "relu6": lambda network, faces: fit_relu6(freeze_gates(network, faces, 0), faces),
-    "silu": lambda network, _: silu_for_all(network),
 }
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
 FITTED, HELD = 1024, 256  # faces that a change is reconstructed on, and that tell how near it comes
@@ -224,6 +223,9 @@ class Workshop:
         network = self._for_litert(rung, draft)
         key = self._converted(network, metadata)
         folded = fold_preprocessing(network, metadata.face_shape)
+        if not draft and rung.precision == "int8" and key not in self._made:
+            self._conversions.ask(key, folded, metadata)
+            self._wanted(rung)  # meanwhile
         content = self._once(key, lambda: self._conversions.get(key, folded, metadata))
         if rung.precision == "fp32":
             return content
@@ -250,14 +252,16 @@ class Workshop:
         return "tflite", id(network), str(tflite.stand_in(metadata.calibration))
 
     def _refitted(self, fit: Callable[..., Any], rung: Rung, *models: Any) -> Any:
-        """The first of `models` with its last layer fitted, where that is wanted: to the trained network's logits, or
-        to a fine-tuned one's own, in which labels had a say."""
+        """The first of `models` with its last layer fitted, where that is wanted."""
         if not len(self.refit_rows):
             return models[0]
+        return fit(*models, self.training.images[self.refit_rows], self._wanted(rung))
+
+    def _wanted(self, rung: Rung) -> np.ndarray:
+        """What a rung's last layer is fitted to: the trained network's logits, or a fine-tuned one's own."""
         steps = rung.network.split(" + ")
         tuned = steps[-1] in (DISTILLED, QAT) or self.pruning.name in steps
-        answers = self._answers(self.refit_rows, rung.network if tuned else TRAINED)
-        return fit(*models, self.training.images[self.refit_rows], answers)
+        return self._answers(self.refit_rows, rung.network if tuned else TRAINED)
 
     def _calibration(self, draft: bool, count: int) -> np.ndarray:
         """Evenly spread, because the faces come sorted by where they lie in the split."""

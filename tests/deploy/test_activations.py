@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from fer_lab.data.dataset import FaceSplit
-from fer_lab.deploy.activations import curved, freeze_gates, mean_gates, silu_for_all, squeeze_excites
+from fer_lab.deploy.activations import curved, freeze_gates, mean_gates, squeeze_excites
 from fer_lab.deploy.distill import Distillation, remeasure
 from fer_lab.deploy.equalization import equalize
 from fer_lab.deploy.relu6 import fit_relu6
@@ -83,8 +83,6 @@ def test_activations_are_replaced_in_a_copy(tiny: Network, faces: np.ndarray) ->
     assert curved(fit_relu6(freeze_gates(tiny, faces), faces)) == set()
     assert curved(tiny) == {"silu"}
     large = build_network(compose("train", ["backbone=mobilenetv3_small"]), 7)
-    assert curved(large) == {"hard_swish"}
-    assert curved(silu_for_all(large)) == {"silu"}
     assert curved(large) == {"hard_swish"}
 
 

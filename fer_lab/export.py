@@ -19,7 +19,7 @@ from fer_lab.deploy.parity import require_parity
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier, describe
 from fer_lab.deploy.search import recalibrated
 from fer_lab.deploy.selection import each_row, find_run
-from fer_lab.deploy.ship import FLOAT, INT8, SHOWN, find_int8, plan_search, prove
+from fer_lab.deploy.ship import FLOAT, INT8, SHOWN, find_int8, fp32_logits, plan_search, prove
 from fer_lab.deploy.workshop import Workshop
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.decision import decide
@@ -80,7 +80,7 @@ def _build(
     expected = TorchClassifier(run.network, metadata, torch.get_num_threads()).probabilities(faces)
     with Console(stderr=True).status("tracing the network to ONNX"):
         path = workshop.write(FLOAT, metadata, part / "model", draft=False)
-    logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "validation, FP32")
+    logits = fp32_logits(Classifier.load(path, torch.get_num_threads()), run, validation, "validation")
     files = {"onnx_fp32": prove(path, "fp32", validation, faces, expected, logits)}
     require_parity(files["onnx_fp32"]["parity"], path.name)
     if ladder is not None:

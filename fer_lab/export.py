@@ -86,7 +86,7 @@ def _build(
     if ladder is not None:
         found = find_int8(cfg, run, workshop, ladder, metadata, data, path, logits, part, started)
         files |= {
-            name: prove(file, precision, validation, faces, expected, known) | more
+            name: prove(file, precision, validation, faces, expected, logits if precision == "fp32" else known) | more
             for name, (file, precision, more, known) in found.pop("files").items()
         }
         return files, found

@@ -19,6 +19,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from fer_lab.data.dataset import build_data
+from fer_lab.deploy.activations import mean_gates
 from fer_lab.deploy.distill import Distillation, remeasure
 from fer_lab.deploy.ladder import Rung
 from fer_lab.deploy.quantization import StaticInt8
@@ -63,7 +64,7 @@ def main() -> None:
     show("trained", trained)
     few = training.images[np.sort(np.random.default_rng(0).permutation(len(training))[:FITTED])]
     for name in options.changes:
-        changed = CHANGES[name](run.network, few)
+        changed = CHANGES[name](run.network, few, mean_gates(run.network, few))
         fitted = reconstruct(changed, run.network, few)
         remeasure(changed, few)
         show(f"{name}, BatchNorm measured anew", answers(of_network(changed), faces))

@@ -1,13 +1,13 @@
 """Networks whose activations runtimes cannot compute on integers, made ones whose activations they can.
 
 A squeeze-excite gate costs a pooling and a multiplication of the whole tensor; at its mean over the training faces it
-is a constant, which goes into the weights of the convolution behind it. SiLU resembles hard-swish, and has integer
-kernels where that has none. ReLU6 for both: `fer_lab.deploy.relu6`. All change the function, so
-`fer_lab.deploy.reconstruct` follows.
+is a constant, which goes into the weights of the convolution behind it. ReLU6 for SiLU and hard-swish:
+`fer_lab.deploy.relu6`. Both change the function, so `fer_lab.deploy.reconstruct` follows.
 """
 
 import copy
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from fer_lab.deploy.distill import in_cpu_layout
 from fer_lab.models.network import Network
 
 BATCH = 32
+Gates: TypeAlias = tuple[list[Tensor], list[float]]  # of each squeeze-excite its mean gate, and what that is wrong by
 #: Activations that multiply their input by a gate of itself, by class name, as timm has them, and their kind.
 _CURVED = {"SiLU": "silu", "Swish": "silu", "SwishMe": "silu"}
 _CURVED |= {"Hardswish": "hard_swish", "HardSwish": "hard_swish", "HardSwishMe": "hard_swish"}
@@ -45,7 +46,7 @@ def squeeze_excites(network: nn.Module) -> list[tuple[nn.Module, nn.Conv2d]]:
 
 
 @torch.no_grad()
-def mean_gates(network: Network, faces: np.ndarray) -> tuple[list[Tensor], list[float]]:
+def mean_gates(network: Network, faces: np.ndarray) -> Gates:
     """What each squeeze-excite does to `faces` (uint8 N×H×W×C).
 
     Returns:
@@ -60,7 +61,7 @@ def mean_gates(network: Network, faces: np.ndarray) -> tuple[list[Tensor], list[
 
     def gate(number: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            shown, passed = inputs[0].double().abs().mean((2, 3)), output.double().abs().mean((2, 3))
+            shown, passed = (values.abs().mean((2, 3)).double() for values in (inputs[0], output))
             gates = torch.where(shown > 1e-12, passed / shown.clamp_min(1e-12), torch.zeros_like(shown))
             seen[number].append((gates, shown))
 
@@ -80,13 +81,14 @@ def mean_gates(network: Network, faces: np.ndarray) -> tuple[list[Tensor], list[
     return means, errors
 
 
-def freeze_gates(network: Network, faces: np.ndarray, share: float = 1.0) -> Network:
-    """A copy with fewer squeeze-excites: each gate's mean over `faces` is multiplied into the convolution behind it.
+def freeze_gates(network: Network, gates: Gates, share: float = 1.0) -> Network:
+    """A copy with fewer squeeze-excites: each gate's mean is multiplied into the convolution behind it.
 
-    share: of the gates; those go first that differ least from face to face, and those that hardly do so always.
+    gates: as `mean_gates` gives them of this network. share: of the gates; those go first that differ least from face
+    to face, and those that hardly do so always.
     """
     changed = copy.deepcopy(network).eval()
-    means, errors = mean_gates(changed, faces)
+    means, errors = gates
     still = sum(error < STILL for error in errors)
     chosen = np.argsort(errors)[: max(round(share * len(errors)), still)]
     blocks = squeeze_excites(changed)

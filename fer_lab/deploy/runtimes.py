@@ -59,13 +59,14 @@ class Classifier(ABC):
 
     def logits(self, faces: np.ndarray) -> np.ndarray:
         """Uncalibrated logits, float32 N×K, of uint8 faces N×H×W×C. Raises FerLabError for any other faces."""
-        return self._batches(faces)[0]
+        return self.answers(faces)[0]
 
     def probabilities(self, faces: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, float32 N×K, rows summing to 1. Raises FerLabError for faces of another kind."""
-        return self._batches(faces)[1]
+        return self.answers(faces)[1]
 
-    def _batches(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def answers(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and probabilities, each face being asked about once."""
         self._check(faces)
         if not len(faces):
             return np.empty((0, len(self.class_names)), np.float32), np.empty((0, len(self.class_names)), np.float32)

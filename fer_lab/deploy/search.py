@@ -130,11 +130,13 @@ def _reason_against(trial: Trial, plain: Trial | None, trials: Sequence[Trial], 
             return "not tried: too far off to be fine-tuned"
     if trial.rung.network == TRAINED or limits.every_rung:
         return None
-    for other in trials:  # what a change of the network loses, each runtime loses
-        judged = other.rung.network == trial.rung.network and other.logits is not None
+    for other in trials:  # what a change of the network loses, each runtime loses, and so does a further change
+        steps = other.rung.network.split(" + ")
+        judged = set(steps) <= set(trial.rung.network.split(" + ")) and other.logits is not None
         if judged and other.drops["accuracy"].points > limits.max_drop + HOPELESS:
-            points = f"{other.drops['accuracy'].points:.1f}"
-            return f"not tried: the same network loses {points} points in {other.rung.runtime}"
+            points, same = f"{other.drops['accuracy'].points:.1f}", other.rung.network == trial.rung.network
+            which = "the same network" if same else f"{other.rung.network} alone"
+            return f"not tried: {which} loses {points} points in {other.rung.runtime}"
     return None
 
 

@@ -13,7 +13,7 @@ from rich.progress import track
 
 from fer_lab.data.dataset import FaceSplit
 from fer_lab.deploy import openvino, qat, refit, tflite
-from fer_lab.deploy.activations import freeze_gates, squeeze_excites
+from fer_lab.deploy.activations import Gates, freeze_gates, mean_gates, squeeze_excites
 from fer_lab.deploy.distill import Distillation, divergence, remeasure
 from fer_lab.deploy.ladder import DISTILLED, QAT, TRAINED, Rung, untrained
 from fer_lab.deploy.metadata import ModelMetadata
@@ -29,10 +29,10 @@ from fer_lab.models.network import Network
 
 SUFFIX = {"onnxruntime": ".onnx", "openvino": ".xml", "litert": ".tflite"}
 #: Steps from the trained network to another one, by name.
-CHANGES: dict[str, Callable[[Network, np.ndarray], Network]] = {
-    "gates frozen": freeze_gates,
-    "two thirds of the gates frozen": lambda network, faces: freeze_gates(network, faces, 2 / 3),
-    "relu6": lambda network, faces: fit_relu6(freeze_gates(network, faces, 0), faces),
+CHANGES: dict[str, Callable[[Network, np.ndarray, Gates], Network]] = {
+    "gates frozen": lambda network, _, gates: freeze_gates(network, gates),
+    "two thirds of the gates frozen": lambda network, _, gates: freeze_gates(network, gates, 2 / 3),
+    "relu6": lambda network, faces, gates: fit_relu6(freeze_gates(network, gates, 0), faces),
 }
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
 FITTED, HELD = 1024, 256  # faces that a change is reconstructed on, and that tell how near it comes
@@ -124,7 +124,7 @@ class Workshop:
                 if change == self.pruning.name:
                     network, about = self._pruned()
                 else:
-                    network = CHANGES[change](network, self._calibration(draft, FITTED))
+                    network = CHANGES[change](network, self._calibration(draft, FITTED), self._gates(network, draft))
             if draft:
                 remeasure(network, self.faces[:DRAFT_FACES])
                 return network
@@ -240,12 +240,19 @@ class Workshop:
         network = self.network(rung.network, draft)
 
         def steady() -> Network:
-            frozen = freeze_gates(network, self._calibration(draft, FITTED), 0)
+            frozen = freeze_gates(network, self._gates(network, draft), 0)
             return frozen if len(squeeze_excites(frozen)) < len(squeeze_excites(network)) else network
 
         if rung.precision != "int8" or not squeeze_excites(network):
             return network
         return self._once(("steady", rung.network, draft), steady)
+
+    def _gates(self, network: Network, draft: bool) -> Gates:
+        """What the squeeze-excites of a network do; of the trained one, which most changes ask for, measured once."""
+        faces = self._calibration(draft, FITTED)
+        if network is not self.trained:
+            return mean_gates(network, faces)
+        return self._once(("gates", draft), lambda: mean_gates(network, faces))
 
     def _converted(self, network: Network, metadata: ModelMetadata) -> tuple:
         """Key of the network as a float flatbuffer. Networks are kept, so that none takes another's id."""

@@ -80,7 +80,7 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 
 def test_activations_are_replaced_in_a_copy(tiny: Network, faces: np.ndarray) -> None:
     assert curved(tiny) == {"silu"}
-    assert curved(fit_relu6(freeze_gates(tiny, faces), faces)) == set()
+    assert curved(fit_relu6(freeze_gates(tiny, mean_gates(tiny, faces)), faces)) == set()
     assert curved(tiny) == {"silu"}
     large = build_network(compose("train", ["backbone=mobilenetv3_small"]), 7)
     assert curved(large) == {"hard_swish"}
@@ -88,7 +88,7 @@ def test_activations_are_replaced_in_a_copy(tiny: Network, faces: np.ndarray) ->
 
 def test_frozen_gates_are_the_mean_gates(tiny: Network, faces: np.ndarray) -> None:
     assert squeeze_excites(tiny)
-    frozen = freeze_gates(tiny, faces)
+    frozen = freeze_gates(tiny, mean_gates(tiny, faces))
     assert not squeeze_excites(frozen)
     block, behind = squeeze_excites(tiny)[0]
     seen: list[torch.Tensor] = []
@@ -107,7 +107,7 @@ def test_gates_that_hardly_move_go_whatever_share_is_asked_for(tiny: Network, fa
     block, _ = squeeze_excites(still)[0]
     with torch.no_grad():
         block.se.conv_expand.weight *= 0  # type: ignore[union-attr, operator]
-    frozen = freeze_gates(still, faces, 0)
+    frozen = freeze_gates(still, mean_gates(still, faces), 0)
     assert len(squeeze_excites(frozen)) == len(squeeze_excites(tiny)) - 1
     assert np.abs(logits(frozen, faces) - logits(still, faces)).max() < 1e-5
 

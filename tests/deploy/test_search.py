@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fer_lab.data.dataset import FaceSplit, build_data
@@ -26,7 +27,7 @@ from fer_lab.deploy.judge import (
 from fer_lab.deploy.ladder import Rung, rungs
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.deploy.search import time_files
-from fer_lab.deploy.ship import prove
+from fer_lab.deploy.ship import fp32_logits, prove
 from fer_lab.deploy.workshop import Workshop
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.predict import predict
@@ -244,6 +245,22 @@ def test_known_logits_count_only_if_the_file_gives_them_again(
     assert known["validation"] == pytest.approx(asked["validation"])
     others = prove(path, "int8", validation, faces, expected, logits[::-1])
     assert others["validation"] != pytest.approx(asked["validation"])
+
+
+def test_logits_that_the_run_kept_count_only_if_the_file_gives_them_again(
+    searched: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = replace(load_run(searched[0]), folder=tmp_path)
+    split = build_data(run.cfg).split("validation")
+    classifier, kept = Classifier.load(searched[0] / "export" / "model.onnx"), "validation_predictions.parquet"
+    exact = predict(classifier.logits, split, "")
+    monkeypatch.setattr("fer_lab.deploy.ship.predict", lambda *_: exact * 0)
+    assert not fp32_logits(classifier, run, split, "validation").any()  # asked, as there is no file
+    shutil.copyfile(searched[0] / kept, tmp_path / kept)
+    np.testing.assert_allclose(fp32_logits(classifier, run, split, "validation"), exact, atol=1e-4)
+    table = pd.read_parquet(tmp_path / kept)
+    table.assign(logit_happy=table["logit_happy"] + 0.01).to_parquet(tmp_path / kept)
+    assert not fp32_logits(classifier, run, split, "validation").any()
 
 
 @pytest.mark.parametrize(

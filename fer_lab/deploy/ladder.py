@@ -95,11 +95,16 @@ def changes(network: str) -> int:
 
 
 def twin(rung: Rung, ladder: Sequence[Rung]) -> int | None:
-    """Place in the ladder of the rung of the same network without its fine-tuning; None for rungs without one.
+    """Place in the ladder of the rung of the same network without its fine-tuning, or of the same settings but for how
+    ranges are measured; None for rungs without one.
 
     Their files are laid out alike and are as fast.
     """
-    if not rung.network.endswith((DISTILLED, QAT)):
+    if rung.network.endswith((DISTILLED, QAT)):
+        plain = replace(rung, name="", network=untrained(rung.network))
+    elif "calibration" in rung.settings:
+        others = {name: value for name, value in rung.settings.items() if name != "calibration"}
+        plain = replace(rung, name="", settings=others)
+    else:
         return None
-    plain = replace(rung, name="", network=untrained(rung.network))
     return next((i for i, other in enumerate(ladder) if replace(other, name="") == plain), None)

@@ -37,8 +37,9 @@ CHANGES: dict[str, Callable[[Network, np.ndarray, Gates], Network]] = {
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
 FITTED, HELD = 1024, 256  # faces that a change is reconstructed on, and that tell how near it comes
 ASKED = 1024  # training faces in memory at a time
-#: How many times as long as asking FP32 about a face on one core: fitting with it, a pass of distillation. On 2 cores.
-FITTING, DISTILLING = 14.0, 1.8
+#: How many times as long as asking FP32 about a face on one core, on 2 cores: fitting with it; a pass of distillation;
+#: what comes with each face that a last layer is refitted on, validation and test included. And seconds of any rung.
+FITTING, DISTILLING, ASKING, ANY = 7.5, 1.8, 1.2, 30.0
 
 
 class Workshop:
@@ -102,16 +103,15 @@ class Workshop:
         if rung.network == TRAINED or ("network", rung.network, False) in self._made:
             return 0.0
         steps = [rung.network]
-        faces = 2.0 * len(self.refit_rows)  # both networks' logits, then training faces, validation and test
+        faces = ASKING * len(self.refit_rows)
         while steps[-1].endswith((DISTILLED, QAT)):
             faces += DISTILLING * self.distillation.tmacs * 1e12 / self.macs
             steps.append(untrained(steps[-1]))
         if steps[-1] != TRAINED and ("network", steps[-1], False) not in self._made:
-            pruned = self.pruning.name is not None and self.pruning.name in steps[-1].split(
-                " + "
-            )  # fine-tuned, not fitted
+            parts = steps[-1].split(" + ")
+            pruned = self.pruning.name in parts  # fine-tuned, not fitted
             faces += DISTILLING * self.distillation.tmacs * 1e12 / self.macs if pruned else FITTING * FITTED
-        return faces * pace / 1e3
+        return ANY + faces * pace / 1e3
 
     def network(self, name: str, draft: bool) -> Network:
         """The network of that name; a draft is neither fitted nor trained."""

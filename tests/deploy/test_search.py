@@ -24,7 +24,7 @@ from fer_lab.deploy.judge import (
     fastest_float,
     judge,
 )
-from fer_lab.deploy.ladder import Rung, rungs
+from fer_lab.deploy.ladder import Rung, rungs, twin
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.deploy.search import time_files
 from fer_lab.deploy.ship import fp32_logits, prove
@@ -181,6 +181,9 @@ def test_rungs_follow_the_network() -> None:
     assert {rung.network for rung in plain} == {"trained", "quantisation-aware"}  # ReLU6 throughout: nothing to replace
     names = {rung.network for rung in rungs(nets["tiny"], ["onnxruntime", "openvino"])}
     assert names >= {"trained", "relu6", "gates frozen", "gates frozen + relu6"}
+    places = {rung.name: i for i, rung in enumerate(plain)}
+    assert twin(plain[places["int8, percentile"]], plain) == places["int8"]  # other ranges, the same operations
+    assert twin(plain[places["int8, per tensor"]], plain) is None
     few = rungs(nets["tiny"], ["openvino"], "int8, relu6$")
     assert [rung.name for rung in few] == ["fp32", "int8, relu6"]
     small = build_network(compose("train", ["backbone=mobilenetv3_small"]), 7)

@@ -13,11 +13,10 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from timm.layers import BatchNormAct2d
-from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, EdgeResidual, InvertedResidual
 from torch import Tensor, nn
 
 from fer_lab.deploy.activations import is_curved
+from fer_lab.models.lean_timm import BatchNormAct2d, ConvBnAct, DepthwiseSeparableConv, EdgeResidual, InvertedResidual
 from fer_lab.models.network import Network
 
 BATCH, FACES, PLACES = 32, 128, 48  # faces looked at, at most, and places of each

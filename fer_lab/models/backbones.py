@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
-import timm
 import torch
 from safetensors import SafetensorError
-from timm.models import MobileNetV3
-from timm.models.efficientnet import EfficientNet
-from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from fer_lab.errors import FerLabError
+from fer_lab.models.lean_timm import EfficientNet, MobileNetV3, ResNet, timm
 from fer_lab.models.weights import weights_file
 
 _LEAST_MATCH = 0.9

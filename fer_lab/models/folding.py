@@ -3,9 +3,10 @@
 import copy
 
 import torch
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from fer_lab.models.lean_timm import BatchNormAct2d
 
 _TOLERANCE = 1e-4  # of the largest output
 

@@ -7,13 +7,10 @@ multiplying; Keras counts each of them.
 
 from collections.abc import Iterator
 
-from timm.layers import BatchNormAct2d
-from timm.models import MobileNetV3
-from timm.models._efficientnet_blocks import SqueezeExcite
-from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 from fer_lab.errors import FerLabError
+from fer_lab.models.lean_timm import BatchNormAct2d, EfficientNet, MobileNetV3, SqueezeExcite
 
 Layer = tuple[str, nn.Module | None]  # a name, and the module whose parameters the layer holds
 

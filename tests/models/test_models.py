@@ -1,5 +1,7 @@
 """Preprocessing, backbones, heads, weighting and losses, against hand-worked or published numbers."""
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -376,3 +378,11 @@ def test_votes_are_refused_where_there_are_none(cache_dir: Path) -> None:
         data = build_data(cfg)
     with pytest.raises(FerLabError, match="needs vote distributions"):
         build_loss(cfg, data)
+
+
+def test_timm_comes_without_wandb() -> None:
+    """Its import costs four seconds; who has imported it before keeps it."""
+    code = "import sys; {}from fer_lab.models.backbones import timm; print('wandb' in sys.modules, timm.__name__)"
+    for first, has in (("", "False"), ("import types; sys.modules['wandb'] = types.ModuleType('wandb'); ", "True")):
+        found = subprocess.run([sys.executable, "-c", code.format(first)], capture_output=True, text=True, check=True)
+        assert found.stdout.split() == [has, "timm"]

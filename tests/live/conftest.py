@@ -1,6 +1,7 @@
 """A real exported file that takes milliseconds to make, and a filmed class of drawn faces."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,14 @@ from fer_lab.data.synthetic_traits import Identity, Scene, draw_traits
 from fer_lab.deploy.metadata import KEY, ModelMetadata
 from fer_lab.labels import EMOTIONS
 from fer_lab.schema import compose
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, as at a terminal: shells start background jobs deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -131,10 +131,12 @@ def _reason_against(trial: Trial, plain: Trial | None, trials: Sequence[Trial], 
     if trial.rung.network == TRAINED or limits.every_rung:
         return None
     for other in trials:  # what a change of the network loses, each runtime loses, and so does a further change
-        steps = other.rung.network.split(" + ")
-        judged = set(steps) <= set(trial.rung.network.split(" + ")) and other.logits is not None
+        same = other.rung.network == trial.rung.network
+        part = set(other.rung.network.split(" + ")) <= set(trial.rung.network.split(" + "))
+        further = part and not trial.rung.network.endswith(QAT)  # which may bring more back
+        judged = (same or further) and other.logits is not None
         if judged and other.drops["accuracy"].points > limits.max_drop + HOPELESS:
-            points, same = f"{other.drops['accuracy'].points:.1f}", other.rung.network == trial.rung.network
+            points = f"{other.drops['accuracy'].points:.1f}"
             which = "the same network" if same else f"{other.rung.network} alone"
             return f"not tried: {which} loses {points} points in {other.rung.runtime}"
     return None

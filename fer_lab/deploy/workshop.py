@@ -225,7 +225,8 @@ class Workshop:
         folded = fold_preprocessing(network, metadata.face_shape)
         if not draft and rung.precision == "int8" and key not in self._made:
             self._conversions.ask(key, folded, metadata)
-            self._wanted(rung)  # meanwhile
+            if len(self.refit_rows):
+                self._wanted(rung)  # meanwhile
         content = self._once(key, lambda: self._conversions.get(key, folded, metadata))
         if rung.precision == "fp32":
             return content

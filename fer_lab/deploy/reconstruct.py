@@ -23,11 +23,10 @@ from fer_lab.models.network import Network
 
 BATCH = 16
 PLACES = 20_000  # rows of a layer's least squares, over all faces
-WIDE, SHARE = 28 * 28, 4  # layers of so many places are fitted on every fourth batch, at four times as many of them
 STRENGTH = 1e-3  # of the pull to the weights as they are, times the mean square of what a layer reads
 Layer: TypeAlias = nn.Conv2d | nn.Linear
 Places: TypeAlias = tuple[Tensor, Tensor]  # rows and columns
-Shown: TypeAlias = tuple[Places | None, Tensor] | None  # where, and what a layer gives there; None: not looked at
+Shown: TypeAlias = tuple[Places | None, Tensor]  # where, and what a layer gives there
 
 
 @torch.no_grad()
@@ -64,7 +63,7 @@ def reconstruct(changed: Network, trained: Network, faces: np.ndarray, seed: int
 def _shown(
     step: nn.Module, layers: list[nn.Module], batches: list[Tensor], places: int, generator: torch.Generator
 ) -> tuple[list[list[Shown]], list[Tensor]]:
-    """What each of the layers gives for each batch, at so many places a face, drawn; and what the step gives."""
+    """What each of the layers gives for each batch, at so many places drawn; and what the step gives."""
     seen: list[list[Shown]] = [[] for _ in layers]
 
     def note(into: list[Shown]) -> Callable[..., None]:
@@ -72,11 +71,7 @@ def _shown(
             picked = None
             if output.dim() == 4:
                 height, width = output.shape[2:]
-                share = SHARE if height * width >= WIDE else 1
-                if len(into) % share:
-                    into.append(None)
-                    return
-                drawn = torch.randperm(height * width, generator=generator)[: share * places]
+                drawn = torch.randperm(height * width, generator=generator)[:places]
                 picked = drawn // width, drawn % width
             into.append((picked, _at(output, picked).clone()))
 
@@ -130,10 +125,7 @@ def _fit(step: nn.Module, layer: Layer, read: list[Tensor], target: list[Shown])
 
     hook = layer.register_forward_hook(note)
     gram, cross = torch.zeros(()), torch.zeros(())
-    for given, shown in zip(read, target, strict=True):
-        if shown is None:
-            continue
-        picked, wanted = shown
+    for given, (picked, wanted) in zip(read, target, strict=True):
         with suppress(_Seen):  # what comes behind the layer need not be computed
             step(given)
         x, error = _rows(layer, seen["x"], seen["y"].shape, picked, wanted - _at(seen["y"], picked))

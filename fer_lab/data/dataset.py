@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from pandas.api.extensions import ExtensionArray
 from torch.utils.data import Dataset, Sampler
 
-from fer_lab.data.augment import Augmenter
+from fer_lab.data.augment import Augmenter, FixedView
 from fer_lab.data.cache import SPLIT_FILE, VOTES, open_cache
 from fer_lab.data.source import Source
 from fer_lab.errors import FerLabError
@@ -128,9 +128,9 @@ class Views:
         """Views, int64 in 0..K-1, that an epoch shows of the faces `index` (int64)."""
         return (index + self.seed + epoch) % self.count
 
-    def key(self, epoch: int, view: int, sample_id: str) -> str:
+    def key(self, epoch: int, view: int, sample_id: str) -> str | FixedView:
         """What the augmentation of one face is derived from."""
-        return f"view {view}/{sample_id}" if self.count else f"{self.seed}/{epoch}/{sample_id}"
+        return FixedView(int(view), sample_id) if self.count else f"{self.seed}/{epoch}/{sample_id}"
 
 
 class FaceDataset(Dataset):

@@ -24,9 +24,9 @@ from rich.progress import Progress
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from fer_lab.data.augment import DRAWN_BY, Augmenter
+from fer_lab.data.augment import DRAWN_BY, Augmenter, FixedView
 from fer_lab.data.datamodule import FaceDataModule, StageFeatures
-from fer_lab.data.dataset import FaceSplit, Views
+from fer_lab.data.dataset import FaceSplit
 from fer_lab.errors import FerLabError
 from fer_lab.models.folding import folded
 from fer_lab.models.network import Network
@@ -118,7 +118,7 @@ class _View:
         faces = np.array(self.split.images[index])
         if not self.augmenter:
             return faces
-        names = [Views(self.number + 1, 0).key(0, self.number, self.split.ids[i]) for i in index]
+        names = [FixedView(self.number, self.split.ids[i]) for i in index]
         wanted = zip(faces, names, self.split.labels[index], strict=True)
         return np.stack([self.augmenter(face, name, label) for face, name, label in wanted])
 

@@ -13,7 +13,7 @@ import pytest
 from hydra.utils import instantiate
 
 from fer_lab.data import augment, classroom
-from fer_lab.data.augment import Augmenter, Condition, Occluder, build_augmenter
+from fer_lab.data.augment import STRATA, Augmenter, Condition, FixedView, Occluder, build_augmenter
 from fer_lab.data.datamodule import FaceDataModule
 from fer_lab.data.dataset import FaceDataset, Views, build_data
 from fer_lab.data.synthetic import generate_faces
@@ -63,6 +63,43 @@ def test_a_view_is_what_albumentations_draws_from_the_state_of_its_key(name: str
         for transform in (compose_, *transforms):
             transform.py_random, transform.random_generator = one, generator
         np.testing.assert_array_equal(augmenter(face, f"key{i}"), compose_(image=face)["image"])
+
+
+@pytest.mark.parametrize("cube", [0, 3])
+def test_fixed_views_of_a_face_spread_over_what_can_be_drawn_and_each_is_drawn_as_any(cube: int) -> None:
+    drawn = np.empty((2000, STRATA, 4))
+    draws = augment._Draws()
+    for i in range(len(drawn)):
+        for place in range(STRATA):
+            draws.begin(1000 * i + place, FixedView(STRATA * cube + place, f"{i}"))
+            drawn[i, place] = [draws.random(), draws.uniform(-1, 1), draws.random(), draws.randrange(STRATA)]
+    quarters = np.floor(STRATA * (drawn[..., :3] - [0, -1, 0]) / [1, 2, 1])
+    assert (np.sort(quarters, 1) == np.arange(STRATA)[:, None]).all()
+    each = drawn.transpose(1, 0, 2)[..., :3]
+    np.testing.assert_allclose(drawn[..., 3].mean(0), (STRATA - 1) / 2, atol=0.1)
+    np.testing.assert_allclose(each.mean(1), np.broadcast_to([0.5, 0, 0.5], (STRATA, 3)), atol=0.05)
+    np.testing.assert_allclose(each.std(1), np.broadcast_to(np.array([1, 2, 1]) / 12**0.5, (STRATA, 3)), atol=0.03)
+    for view in each:  # what one number of a view is says nothing of its next
+        np.testing.assert_allclose(np.corrcoef(view.T), np.eye(3), atol=0.09)
+
+
+def test_two_of_four_fixed_views_are_mirrored_and_none_depends_on_what_was_drawn_before() -> None:
+    augmenter = Augmenter({"flip": {"_target_": "albumentations.HorizontalFlip", "p": 0.5}})
+    plain = [augmenter(FACES[0], f"{i}").tobytes() for i in range(20)]
+    mirrored = np.array(
+        [
+            [(augmenter(FACES[0], FixedView(number, f"{i}")) != FACES[0]).any() for number in range(2 * STRATA)]
+            for i in range(200)
+        ]
+    )
+    assert (mirrored.reshape(200, 2, STRATA).sum(2) == STRATA // 2).all()
+    np.testing.assert_allclose(mirrored.mean(0), 0.5, atol=0.12)
+    assert plain == [augmenter(FACES[0], f"{i}").tobytes() for i in range(20)]
+    targeted = Augmenter(steps_of("targeted"))
+    views = [targeted(FACES[1], FixedView(number, "x")) for number in range(6)]
+    for number in (4, 0, 5):
+        np.testing.assert_array_equal(targeted(FACES[1], FixedView(number, "x")), views[number])
+    assert len({view.tobytes() for view in views}) == 6
 
 
 @pytest.mark.parametrize("channels", [1, 3])

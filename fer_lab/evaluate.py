@@ -24,6 +24,7 @@ from fer_lab.evaluation.suites import (
     run_of_model,
     save_results,
 )
+from fer_lab.models.memory import keep_pages
 from fer_lab.results.corruption_error import against_row
 from fer_lab.results.record import write_json
 from fer_lab.results.robustness_tables import write_across
@@ -47,6 +48,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         FerLabError: no such run, an exported file that export.json does not describe, the run's data have changed, or
             the suite refuses its settings.
     """
+    keep_pages()
     run = load_run(run_of_model(cfg.model) if cfg.model and not cfg.run else find_run(cfg))
     suite: Suite = build(cfg.suite)
     if cfg.publish and suite.split != "test":

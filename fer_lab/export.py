@@ -26,6 +26,7 @@ from fer_lab.errors import FerLabError
 from fer_lab.evaluation.decision import decide
 from fer_lab.evaluation.predict import predict
 from fer_lab.evaluation.run import LoadedRun, load_run
+from fer_lab.models.memory import keep_pages
 from fer_lab.results.record import write_json
 from fer_lab.results.rows import shipped
 from fer_lab.schema import build, command
@@ -46,6 +47,7 @@ def export(cfg: DictConfig) -> dict[str, Any]:
         FerLabError: no such run, other data than the run's, or a float file that does not answer as the network does.
     """
     started = time.perf_counter()
+    keep_pages()
     run = load_run(find_run(cfg))
     data = build_data(run.cfg)
     if data.meta["hash"] != run.record["data_hash"]:

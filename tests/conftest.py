@@ -3,7 +3,6 @@
 import copy
 import gc
 import hashlib
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Hashable, Iterator
@@ -13,8 +12,6 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig
-
-os.environ["FER_LAB_HINTED"] = "1"
 
 gc.disable()  # until everything is imported: with torch and its company loaded, a full collection takes a second
 

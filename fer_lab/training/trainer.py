@@ -1,8 +1,6 @@
 """The Lightning Trainer of one stage, from a trainer config."""
 
 import logging
-import os
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +11,9 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
-from rich import print as say
 
 from fer_lab.errors import FerLabError
+from fer_lab.models.memory import keep_pages
 
 _MODES = {"macro_f1": "max", "loss": "min"}
 
@@ -97,17 +95,8 @@ def quiet() -> None:
 
 
 def prepare_cpu(num_threads: int | None, accelerator: str) -> None:
-    """Set the thread count, and say once how training would gain from jemalloc (a sixth to a third on CPU). As it comes
-    it gives pages back, which doubled the time of a step on one kernel: it must be told to keep them."""
+    """Set the thread count; on a CPU, keep the memory of a step for the next one."""
     if num_threads:
         torch.set_num_threads(num_threads)
-    if accelerator != "cpu" or sys.platform != "linux" or "FER_LAB_HINTED" in os.environ:
-        return
-    if "jemalloc" not in Path("/proc/self/maps").read_text() or "dirty_decay_ms" not in os.environ.get(
-        "MALLOC_CONF", ""
-    ):
-        os.environ["FER_LAB_HINTED"] = "1"  # once for all jobs of a sweep
-        say(
-            "[dim]Hint: CPU training is faster with jemalloc (Debian: libjemalloc2) that keeps its pages: "
-            "LD_PRELOAD=libjemalloc.so.2 MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1[/dim]"
-        )
+    if accelerator == "cpu":
+        keep_pages()

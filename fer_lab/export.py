@@ -80,12 +80,13 @@ def _build(
     metadata, validation = describe(run), data.split("validation")
     ladder = None if cfg.target is None else plan_search(cfg, run, workshop, metadata)
     faces = validation.images[: cfg.export.parity_faces]
-    network = in_cpu_layout(run.network)  # 1.6 times as fast, the same answers
-    expected = TorchClassifier(network, metadata, torch.get_num_threads()).probabilities(faces)
-    with Console(stderr=True).status("tracing the network to ONNX"):
-        path = workshop.write(FLOAT, metadata, part / "model", draft=False)
-    logits = fp32_logits(Classifier.load(path, torch.get_num_threads()), run, validation, "validation")
-    files = {"onnx_fp32": prove(path, "fp32", validation, faces, expected, logits)}
+    with workshop.beside_conversions():
+        network = in_cpu_layout(run.network)  # 1.6 times as fast, the same answers
+        expected = TorchClassifier(network, metadata, torch.get_num_threads()).probabilities(faces)
+        with Console(stderr=True).status("tracing the network to ONNX"):
+            path = workshop.write(FLOAT, metadata, part / "model", draft=False)
+        logits = fp32_logits(Classifier.load(path, torch.get_num_threads()), run, validation, "validation")
+        files = {"onnx_fp32": prove(path, "fp32", validation, faces, expected, logits)}
     require_parity(files["onnx_fp32"]["parity"], path.name)
     if ladder is not None:
         found = find_int8(cfg, run, workshop, ladder, metadata, data, path, logits, part, started)

@@ -47,7 +47,7 @@ def main() -> None:
 
 def child(options: argparse.Namespace, backbone: str, way: str) -> list[float]:
     words = ["--backbones", backbone, "--size", str(options.size), "--batch", str(options.batch), "--measure", way]
-    done = subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE, text=True)
     return [float(word) for word in done.stdout.split()[-3:]]
 
 
@@ -62,7 +62,7 @@ def measure(backbone: str, size: int, batch: int, kept: bool) -> None:
 
     if kept and not keep_pages():
         raise SystemExit("no glibc here: there is nothing to compare")
-    cfg = compose("train", [f"backbone={backbone}", f"input_size={size}", "backbone.weights=null"])
+    cfg = compose("train", [f"backbone={backbone}", f"input_size={size}", "backbone.weights=none"])
     network = in_cpu_layout(build_network(cfg, 7))
     faces, labels = torch.randint(0, 256, (batch, 48, 48, 1), dtype=torch.uint8), torch.randint(0, 7, (batch,))
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)

@@ -23,6 +23,8 @@ from fer_lab.models.network import Network
 
 BATCH = 16
 PLACES = 20_000  # rows of a layer's least squares, over all faces
+#: So many rows for each weight of an output, and faces, are enough: an output of a depthwise layer has 9 or 25 weights.
+ROWS, LEAST = 100, 256
 STRENGTH = 1e-3  # of the pull to the weights as they are, times the mean square of what a layer reads
 Layer: TypeAlias = nn.Conv2d | nn.Linear
 Places: TypeAlias = tuple[Tensor, Tensor]  # rows and columns
@@ -55,9 +57,17 @@ def reconstruct(changed: Network, trained: Network, faces: np.ndarray, seed: int
             original, [known[name] for name in fitted], wanted, max(PLACES // len(faces), 1), generator
         )
         for layer, target in zip(fitted.values(), targets, strict=True):
-            _fit(step, layer, read, target)
+            every = _every(layer, target, len(faces))
+            _fit(step, layer, read[::every], target[::every])
         read = [step(batch) for batch in read]
     return student.to(memory_format=torch.contiguous_format)
+
+
+def _every(layer: Layer, target: list[Shown], faces: int) -> int:
+    """One of how many batches is enough to fit a layer."""
+    rows = sum(len(shown) * (1 if picked is None else shown.shape[2]) for picked, shown in target)
+    share = max(ROWS * layer.weight[0].numel() / max(rows, 1), LEAST / faces)
+    return max(int(1 / share), 1)
 
 
 def _shown(

@@ -99,10 +99,12 @@ def refit_openvino(quantized: "Model", reference: onnx.ModelProto, faces: np.nda
 
 def refit_tflite(quantized: bytes, faces: np.ndarray, wanted: np.ndarray) -> bytes:
     """The same of a flatbuffer, whose last layer `fer_lab.deploy.tflite.quantize` leaves float."""
+    from fer_lab.deploy.tflite import read
+
     tools = optional("ai_edge_litert.tools.flatbuffer_utils", "tflite")
     interpreters = optional("ai_edge_litert.interpreter", "tflite")
     schema = optional("ai_edge_litert.schema_py_generated", "tflite")
-    model = tools.read_model_from_bytearray(bytearray(quantized))
+    model = read(quantized)
     graph = model.subgraphs[0]
     kinds = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     last = [op for op in graph.operators if kinds[op.opcodeIndex] == schema.BuiltinOperator.FULLY_CONNECTED][-1]

@@ -27,7 +27,7 @@ from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.results.record import write_json
 from fer_lab.schema import build
 
-PROBES = 256  # faces of which kept logits are compared with a file's before they are believed
+PROBES = 64  # faces of which kept logits are compared with a file's before they are believed
 SHOWN = ("accuracy", "macro_f1", "ece", "nll")
 FLOAT, INT8 = Rung("fp32", "onnxruntime", "fp32"), Rung("int8", "onnxruntime", "int8")
 KEYS = {"onnxruntime": "onnx", "openvino": "openvino", "litert": "tflite"}

@@ -191,6 +191,16 @@ def quantize(
         return quantized
 
 
+def read(content: bytes) -> Any:
+    """A flatbuffer as Python objects. Its data are arrays: what is none is packed again byte by byte, in seconds."""
+    tools = optional("ai_edge_litert.tools.flatbuffer_utils", "tflite")
+    model = tools.read_model_from_bytearray(bytearray(content))
+    for buffer in model.buffers:
+        if buffer.data is not None:
+            buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
+    return model
+
+
 def write(content: bytes, metadata: ModelMetadata, path: Path, named: bool = True) -> Path:
     """Write a flatbuffer of `convert` with `metadata` inside and its calibration in the graph, sealed.
 
@@ -201,9 +211,7 @@ def write(content: bytes, metadata: ModelMetadata, path: Path, named: bool = Tru
     """
     import flatbuffers
 
-    tools = optional("ai_edge_litert.tools.flatbuffer_utils", "tflite")
     schema = optional("ai_edge_litert.schema_py_generated", "tflite")
-
     zeros: dict[int, int] = {}
 
     class Builder(flatbuffers.Builder):
@@ -217,7 +225,7 @@ def write(content: bytes, metadata: ModelMetadata, path: Path, named: bool = Tru
                 zeros[len(values)] = super().CreateNumpyVector(values)
             return zeros[len(values)]
 
-    model = tools.read_model_from_bytearray(bytearray(content))
+    model = read(content)
     said = np.frombuffer(metadata.to_json().encode(), np.uint8)
     model.metadata = model.metadata or []
     written = next((entry for entry in model.metadata if entry.name in (KEY, KEY.encode())), None)

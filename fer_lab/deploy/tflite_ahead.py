@@ -54,6 +54,11 @@ class Conversions:
         content = self._asked.pop(key).result() if key in self._asked else None
         return convert(network, metadata) if content is None else content
 
+    @property
+    def busy(self) -> bool:
+        """Whether the process is at work."""
+        return not all(future.done() for future in self._asked.values())
+
     def close(self) -> None:
         """End the process and what is asked of it; it starts anew where something is asked for again."""
         if self._turns is not None:

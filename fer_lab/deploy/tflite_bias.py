@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fer_lab.deploy.onnx import INPUT
+from fer_lab.deploy.tflite import read
 from fer_lab.extras import optional
 
 LEAST = 1e-4  # of a bias: 127 / 2^31 over an input's scale of 6e-4; what reads 6 moves by .06 %, less than INT8 tells
@@ -26,7 +27,7 @@ def correct_bias(quantized: bytes, reference: bytes, faces: np.ndarray) -> bytes
     """
     tools = optional("ai_edge_litert.tools.flatbuffer_utils", "tflite")
     schema = optional("ai_edge_litert.schema_py_generated", "tflite")
-    model, float_model = (tools.read_model_from_bytearray(bytearray(each)) for each in (quantized, reference))
+    model, float_model = map(read, (quantized, reference))
     means = _mean_inputs(reference, [int(op.inputs[0]) for op in _convolutions(float_model, schema)], faces)
     pairs = zip(_convolutions(model, schema), _convolutions(float_model, schema), means, strict=True)
     for op, original, mean in pairs:
@@ -46,7 +47,7 @@ def lift_weights(content: bytes) -> bytes:
     """A float flatbuffer whose convolutions have a weight in every channel that is at least LEAST of its bias."""
     tools = optional("ai_edge_litert.tools.flatbuffer_utils", "tflite")
     schema = optional("ai_edge_litert.schema_py_generated", "tflite")
-    model = tools.read_model_from_bytearray(bytearray(content))
+    model = read(content)
     for op in _convolutions(model, schema):
         weight, bias = (_values(model, index, np.float32) for index in op.inputs[1:3])
         channels = weight.reshape(len(bias), -1) if len(weight) == len(bias) else weight.reshape(-1, len(bias)).T

@@ -1,13 +1,14 @@
 """Builds the file of a rung of the ladder: the network it asks for, as a graph or a flatbuffer, in its precision."""
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -36,6 +37,7 @@ CHANGES: dict[str, Callable[[Network, np.ndarray, Gates], Network]] = {
 }
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
 FITTED, HELD = 1024, 256  # faces that a change is reconstructed on, and that tell how near it comes
+GATED = 256  # faces whose gates are averaged
 ASKED = 1024  # training faces in memory at a time
 #: How many times as long as asking FP32 about a face on one core, on 2 cores: fitting with it; a pass of distillation;
 #: what comes with each face that a last layer is refitted on, validation and test included. And seconds of any rung.
@@ -77,6 +79,16 @@ class Workshop:
                     network = self._for_litert(rung, draft=True)
                     folded = fold_preprocessing(network, metadata.face_shape)
                     self._conversions.ask(self._converted(network, metadata), folded, metadata)
+
+    @contextmanager
+    def beside_conversions(self) -> Iterator[None]:
+        """Within it torch has a thread less if a conversion is going on: two that share a core wait for each other."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(threads - self._conversions.busy, 1))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def close(self) -> None:
         """End the process that converts, if there is one."""
@@ -250,7 +262,7 @@ class Workshop:
 
     def _gates(self, network: Network, draft: bool) -> Gates:
         """What the squeeze-excites of a network do; of the trained one, which most changes ask for, measured once."""
-        faces = self._calibration(draft, FITTED)
+        faces = self._calibration(draft, GATED)
         if network is not self.trained:
             return mean_gates(network, faces)
         return self._once(("gates", draft), lambda: mean_gates(network, faces))

@@ -20,8 +20,10 @@ def weights_file(timm_name: str, weights: str, weights_dir: str | None) -> Path 
         these come from timm's hub.
 
     Raises:
-        FerLabError: the folder does not exist, or several of its files are for this network.
+        FerLabError: weights is no text; the folder does not exist, or several of its files are for this network.
     """
+    if not isinstance(weights, str):
+        raise FerLabError(f"backbone.weights={weights} is no choice; give none, pretrained, hub or a file.")
     if weights in ("none", "hub"):
         return None
     if weights != "pretrained":

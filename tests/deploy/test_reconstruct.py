@@ -9,7 +9,7 @@ from torch import nn
 
 from fer_lab.deploy.activations import freeze_gates, mean_gates, squeeze_excites
 from fer_lab.deploy.distill import divergence, remeasure
-from fer_lab.deploy.reconstruct import reconstruct
+from fer_lab.deploy.reconstruct import _every, reconstruct
 from fer_lab.deploy.relu6 import fit_relu6
 from fer_lab.models.network import Network, build_network
 from fer_lab.schema import compose
@@ -74,3 +74,15 @@ def test_the_gates_that_differ_least_are_frozen_first(tiny: Network, faces: np.n
     frozen = freeze_gates(tiny, mean_gates(tiny, faces), share)
     kept = {name for name, module in frozen.named_modules() for block, _ in squeeze_excites(frozen) if module is block}
     assert {*blocks} - kept == {blocks[int(np.argmin(errors))]}
+
+
+def test_a_layer_of_few_weights_needs_few_faces() -> None:
+    """64 batches of 16 faces with 20 places each give 20,480 rows; an output of 3×3 depthwise weights wants 900."""
+    places = torch.arange(20), torch.arange(20)
+    target = [(places, torch.zeros(16, 480, 20))] * 64
+    assert _every(nn.Conv2d(480, 480, 3, groups=480), target, 1024) == 4  # 256 faces at least
+    assert _every(nn.Conv2d(480, 480, 3, groups=480), target, 300) == 1
+    assert _every(nn.Conv2d(100, 480, 1), target, 1024) == 2  # 10,000 rows
+    assert _every(nn.Conv2d(240, 480, 1), target, 1024) == 1
+    assert _every(nn.Linear(3, 7), [(None, torch.zeros(16, 7))] * 64, 1024) == 3
+    assert _every(nn.Linear(1280, 7), [(None, torch.zeros(16, 7))] * 64, 1024) == 1

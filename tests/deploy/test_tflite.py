@@ -12,7 +12,7 @@ from fer_lab.deploy.metadata import KEY
 from fer_lab.deploy.parity import parity, require_parity
 from fer_lab.deploy.rewrite import RawPixels
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier
-from fer_lab.deploy.tflite import SIGNATURE, convert, quantize, write
+from fer_lab.deploy.tflite import SIGNATURE, convert, quantize, read, write
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import Calibration
 
@@ -183,6 +183,22 @@ def test_written_again_it_holds_the_new_metadata_only(int8: Path, metadata, tmp_
     assert written.count(f'"{KEY}": '.encode()) == 1
     assert b"site-packages" not in written
     assert b".py" not in written
+
+
+def test_weights_are_written_as_arrays_not_byte_by_byte(int8: Path, metadata, tmp_path: Path, monkeypatch) -> None:
+    import flatbuffers
+
+    bytes_alone: list[int] = []
+    prepend = flatbuffers.Builder.PrependUint8
+    monkeypatch.setattr(
+        flatbuffers.Builder, "PrependUint8", lambda self, byte: bytes_alone.append(byte) or prepend(self, byte)
+    )
+    again = write(int8.read_bytes(), metadata, tmp_path / "again.tflite")
+    assert len(bytes_alone) < 100
+    assert again.read_bytes() == int8.read_bytes()
+    kept = [buffer.data for buffer in read(int8.read_bytes()).buffers if buffer.data is not None]
+    assert sum(map(len, kept)) > 10_000
+    assert {type(data) for data in kept} == {np.ndarray}
 
 
 def test_weights_lie_at_multiples_of_16_bytes(file: Path) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from fer_lab.deploy import tflite_ahead
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.deploy.tflite import convert, write
 from fer_lab.deploy.tflite_ahead import Conversions
+from fer_lab.deploy.workshop import Workshop
 from fer_lab.errors import FerLabError
 
 pytest.importorskip("litert_torch", reason="the extra [tflite] is not installed")
@@ -74,6 +77,26 @@ def test_it_converts_here_without_a_process_and_what_cannot_be_sent(monkeypatch:
     local = lambda: None  # noqa: E731 - pickle refuses it
     assert conversions.get("local", local, "metadata") == (local, "metadata")  # type: ignore[arg-type]
     conversions.close()
+
+
+def test_torch_has_a_thread_less_while_a_conversion_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: threads.append(count))
+    workshop = Workshop.__new__(Workshop)
+    workshop._conversions = Conversions()
+    future: Future[bytes | None] = Future()
+    workshop._conversions._asked["key"] = future
+    for all_threads, spare in ((4, 3), (1, 1)):
+        threads.append(all_threads)
+        with suppress(KeyError), workshop.beside_conversions():
+            assert threads[-1] == spare
+            raise KeyError
+        assert threads[-1] == all_threads
+    future.set_result(b"")
+    threads.append(4)
+    with workshop.beside_conversions():
+        assert threads[-1] == 4
 
 
 @pytest.mark.slow  # the converter starts in three processes

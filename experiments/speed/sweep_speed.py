@@ -7,6 +7,8 @@ Ours: `train(cfg)` of each row as the command line calls it, views computed with
 (a) the same with schedule.cache_views=0 and cache.stages=false: every row forwards every face in every epoch.
 (b) a plain Lightning loop (plain_loop.py). Rows are interleaved: each row runs in all three ways before the next one.
 The arithmetic bound counts multiply-adds alone (a backward pass as two forward passes), no data path and no loop.
+`--weights none` leaves the backbone as it is drawn, which costs the same time: where a file lacks a layer, that layer
+learns with the head, which is more work than paper A's rows had. What the first training imports is not counted.
 Every measurement is kept at once in the working folder: a stopped script goes on where it was.
 """
 
@@ -47,7 +49,7 @@ OFF = ("schedule.cache_views=0", "cache.stages=false")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="data.path of FER2013")
-    parser.add_argument("--weights", required=True, help="paths.weights")
+    parser.add_argument("--weights", required=True, help="paths.weights, or none for random ones (times alone)")
     parser.add_argument("--take", type=float, default=0.1, help="share of FER2013 (default 0.1)")
     parser.add_argument("--size", type=int, default=128, help="network input in pixels (default 128, paper A)")
     parser.add_argument("--backbone", default="mobilenetv2_050", help="default mobilenetv2_050, paper A")
@@ -62,6 +64,8 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("outputs/speed"), help="working folder")
     options = parser.parse_args()
+    if options.seeds is not None and options.weights == "none":
+        parser.error("--seeds: what random weights give says nothing; name a folder with --weights")
     if options.seeds is not None and options.seeds < 2:
         parser.error("--seeds: give at least 2, as a spread needs")
     views = f"_{options.views}views" if options.views else ""
@@ -87,7 +91,8 @@ def config(options: argparse.Namespace, row: str, way: str, seed: int = 0) -> Di
     """A row as `ours` or `off`, each with outputs and a cache of its own."""
     folder = options.folder / way
     common = [
-        f"experiment={row}", f"seed={seed}", f"data.path={options.data}", f"paths.weights={options.weights}",
+        f"experiment={row}", f"seed={seed}", f"data.path={options.data}",
+        "backbone.weights=none" if options.weights == "none" else f"paths.weights={options.weights}",
         f"data.take={options.take}", f"data.take_held_out={options.take}", f"paths.outputs={folder}",
         f"paths.cache={folder / 'cache'}",
         f"input_size={options.size}",
@@ -113,6 +118,13 @@ def compare_times(options: argparse.Namespace, kept: Kept) -> None:
             for row in ROWS:
                 kept.pop(f"{row} {way}", None)
         build_data(config(options, ROWS[0], way))  # decoding FER2013 is nobody's time
+    tiny = [
+        f"paths.outputs={options.folder}",
+        f"paths.cache={options.folder / 'cache'}",
+        "data.samples=200",
+        "name=first",
+    ]
+    timed(train, compose("train", [*tiny, "backbone=tiny", "head=linear", "input_size=48", "trainer.max_epochs=1"]))
     pictures = options.folder / "png"
     if not pictures.exists():
         write_folders(build_data(config(options, ROWS[0], "ours")), pictures)
@@ -135,7 +147,8 @@ def plain_row(options: argparse.Namespace, cfg: DictConfig, pictures: Path) -> N
     network = build_network(cfg, len(data.class_names))  # for the head and for which layers are "the top"
     backbone = timm.create_model(cfg.backbone.timm_name, num_classes=0, global_pool="", pad_type=cfg.backbone.pad_type)
     path = weights_file(cfg.backbone.timm_name, cfg.backbone.weights, cfg.paths.weights)
-    backbone.load_state_dict(safetensors.torch.load_file(path), strict=False)
+    if path is not None:
+        backbone.load_state_dict(safetensors.torch.load_file(path), strict=False)
     module = PlainModule(backbone, network.head, cfg.optimizer.lr, build_loss(cfg, data).class_weights)
     batches = loaders(pictures, cfg.input_size, cfg.choices.augment != "none", cfg.trainer.batch_size, options.workers)
     for stage in build(cfg.schedule, max_epochs=cfg.trainer.max_epochs):

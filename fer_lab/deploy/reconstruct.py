@@ -24,7 +24,7 @@ from fer_lab.models.network import Network
 BATCH = 16
 PLACES = 20_000  # rows of a layer's least squares, over all faces
 #: So many rows for each weight of an output, and faces, are enough: an output of a depthwise layer has 9 or 25 weights.
-ROWS, LEAST = 100, 256
+ROWS, LEAST = 300, 512
 STRENGTH = 1e-3  # of the pull to the weights as they are, times the mean square of what a layer reads
 Layer: TypeAlias = nn.Conv2d | nn.Linear
 Places: TypeAlias = tuple[Tensor, Tensor]  # rows and columns

@@ -26,7 +26,8 @@ from fer_lab.evaluation.metrics import compute_metrics
 from fer_lab.evaluation.predict import predict
 
 FIRST_LOOK = 512  # validation faces on which a rung that is far off is given up
-HOPELESS = 1.0  # points of accuracy beyond the allowed that no distillation of minutes brings back, nor another runtime
+#: Points of accuracy beyond the allowed that no other runtime brings back, and no distillation of a minute or two.
+HOPELESS, TAUGHT = 1.0, 2.0
 TURN, WARM, LEAST = 0.1, 3, 5  # of timing: seconds a file and round, calls before them, calls at least
 OVERTIME = "not tried: takes about"
 Decide = Callable[[np.ndarray, np.ndarray], Decision]  # logits and labels of validation to calibration and threshold
@@ -126,7 +127,7 @@ def _reason_against(trial: Trial, plain: Trial | None, trials: Sequence[Trial], 
         lost = plain.drops.get("accuracy")
         if lost is None:
             return plain.verdict if plain.verdict.startswith("not tried") else "not tried: cannot be built"
-        if lost.points > limits.max_drop + HOPELESS:
+        if lost.points > limits.max_drop + TAUGHT:
             return "not tried: too far off to be fine-tuned"
     if trial.rung.network == TRAINED or limits.every_rung:
         return None
@@ -135,7 +136,8 @@ def _reason_against(trial: Trial, plain: Trial | None, trials: Sequence[Trial], 
         part = set(other.rung.network.split(" + ")) <= set(trial.rung.network.split(" + "))
         further = part and not trial.rung.network.endswith(QAT)  # which may bring more back
         judged = (same or further) and other.logits is not None
-        if judged and other.drops["accuracy"].points > limits.max_drop + HOPELESS:
+        taught = trial.rung.network.endswith(DISTILLED) and not other.rung.network.endswith(DISTILLED)
+        if judged and other.drops["accuracy"].points > limits.max_drop + (TAUGHT if taught else HOPELESS):
             points = f"{other.drops['accuracy'].points:.1f}"
             which = "the same network" if same else f"{other.rung.network} alone"
             return f"not tried: {which} loses {points} points in {other.rung.runtime}"

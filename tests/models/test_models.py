@@ -198,7 +198,7 @@ def test_two_files_for_one_network_and_a_missing_folder_are_refused(tmp_path: Pa
         save_tiny(tmp_path / f"test_efficientnet.{what}.safetensors")
     with pytest.raises(FerLabError, match=r"\(test_efficientnet.a.safetensors, test_efficientnet.b.safetensors\)"):
         build_backbone("test_efficientnet", "pretrained", HALF, HALF, weights_dir=str(tmp_path))
-    with pytest.raises(FerLabError, match="backbone.weights=None is no choice; give none"):
+    with pytest.raises(FerLabError, match=r"backbone.weights=None is no choice; give none"):
         build_network(compose("train", ["backbone=mobilenetv2_035", "backbone.weights=null"]), 7)
     with pytest.raises(FerLabError, match="is no folder"):
         weights_file("test_efficientnet", "pretrained", str(tmp_path / "nowhere"))

@@ -17,6 +17,7 @@ from fer_lab.data.dataset import FaceData, build_data
 from fer_lab.deploy.card import write_takeaway
 from fer_lab.deploy.distill import in_cpu_layout
 from fer_lab.deploy.parity import require_parity
+from fer_lab.deploy.refit import affordable
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier, describe
 from fer_lab.deploy.search import recalibrated
 from fer_lab.deploy.selection import each_row, find_run
@@ -53,7 +54,8 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     if data.meta["hash"] != run.record["data_hash"]:
         raise FerLabError(f"{run.folder}: its data has changed since it was trained: train again, then export")
     distillation, pruning = build(cfg.export.distill), build(cfg.export.prune)
-    quantizer, count = build(cfg.quantization), cfg.export.refit_faces
+    quantizer = build(cfg.quantization)
+    count = affordable(cfg.export.refit_faces, cfg.export.refit_tmacs, run.record["model"]["macs"])
     # A folder of its own until everything is proven: what lies in export/ is always a whole, checked set.
     folder, part = run.folder / "export", run.folder / "export.part"
     shutil.rmtree(part, ignore_errors=True)

@@ -51,6 +51,21 @@ class Linear:
         return Linear((self.weight + added).astype(np.float32), (self.bias + shift).astype(np.float32))
 
 
+def affordable(faces: int, tmacs: float | None, macs: int) -> int:
+    """How many of at most `faces` a float network of `macs` multiply-adds a face answers within `tmacs` 10^12 of them.
+
+    tmacs: None for no limit.
+
+    Raises:
+        FerLabError: a limit that is not above 0.
+    """
+    if tmacs is None:
+        return faces
+    if tmacs <= 0:
+        raise FerLabError(f"export.refit_tmacs={tmacs} allows no face: give more than 0, or null for no limit")
+    return min(faces, int(tmacs * 1e12 / macs))
+
+
 def refit_onnx(
     quantized: onnx.ModelProto, reference: onnx.ModelProto, faces: np.ndarray, wanted: np.ndarray
 ) -> onnx.ModelProto:

@@ -36,8 +36,8 @@ CHANGES: dict[str, Callable[[Network, np.ndarray, Gates], Network]] = {
     "relu6": lambda network, faces, gates: fit_relu6(freeze_gates(network, gates, 0), faces),
 }
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
-FITTED, HELD = 1024, 256  # faces that a change is reconstructed on, and that tell how near it comes
-GATED = 256  # faces whose gates are averaged
+FITTED, HELD = 1024, 128  # faces that a change is reconstructed on, and that tell how near it comes
+GATED = 128  # faces whose gates are averaged
 ASKED = 1024  # training faces in memory at a time
 #: How many times as long as asking FP32 about a face on one core, on 2 cores: fitting with it; a pass of distillation;
 #: what comes with each face that a last layer is refitted on, validation and test included. And seconds of any rung.

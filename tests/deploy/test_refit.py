@@ -10,7 +10,7 @@ from torch import nn
 
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.onnx import save
-from fer_lab.deploy.refit import Linear, logits, refit_onnx, refit_openvino, refit_tflite
+from fer_lab.deploy.refit import Linear, affordable, logits, refit_onnx, refit_openvino, refit_tflite
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
 
@@ -94,3 +94,11 @@ def test_a_tflite_file_comes_closer(
     files = [write(m, metadata, tmp_path / f"{i}.tflite") for i, m in enumerate((model, fitted))]
     before, after = (np.square(Classifier.load(f).logits(faces[192:]) - wanted[192:]).mean() for f in files)
     assert after < before
+
+
+def test_slow_networks_are_fitted_on_fewer_faces() -> None:
+    assert affordable(8192, 1.7, 400_000_000) == 4250
+    assert affordable(8192, 1.7, 31_000_000) == affordable(8192, None, 400_000_000) == 8192
+    assert affordable(0, 1.7, 31_000_000) == 0
+    with pytest.raises(FerLabError, match="refit_tmacs=0"):
+        affordable(8192, 0, 31_000_000)

@@ -15,10 +15,11 @@ from rich.table import Table
 
 from fer_lab.data.dataset import FaceData, build_data
 from fer_lab.deploy.card import write_takeaway
+from fer_lab.deploy.copies import Copies
 from fer_lab.deploy.distill import in_cpu_layout
 from fer_lab.deploy.parity import require_parity
 from fer_lab.deploy.refit import affordable
-from fer_lab.deploy.runtimes import Classifier, TorchClassifier, describe
+from fer_lab.deploy.runtimes import TorchClassifier, describe
 from fer_lab.deploy.search import recalibrated
 from fer_lab.deploy.selection import each_row, find_run
 from fer_lab.deploy.ship import FLOAT, INT8, SHOWN, find_int8, fp32_logits, plan_search, prove
@@ -87,7 +88,7 @@ def _build(
         expected = TorchClassifier(network, metadata, torch.get_num_threads()).probabilities(faces)
         with Console(stderr=True).status("tracing the network to ONNX"):
             path = workshop.write(FLOAT, metadata, part / "model", draft=False)
-        logits = fp32_logits(Classifier.load(path, torch.get_num_threads()), run, validation, "validation")
+        logits = fp32_logits(Copies(path, torch.get_num_threads()), run, validation, "validation")
         files = {"onnx_fp32": prove(path, "fp32", validation, faces, expected, logits)}
     require_parity(files["onnx_fp32"]["parity"], path.name)
     if ladder is not None:
@@ -99,7 +100,7 @@ def _build(
         return files, found
     if workshop.quantizer is not None:
         path = workshop.write(INT8, metadata, part / "model_int8", draft=False)
-        logits = predict(Classifier.load(path, torch.get_num_threads()).logits, validation, "INT8 calibration")
+        logits = predict(Copies(path, torch.get_num_threads()).logits, validation, "INT8 calibration")
         own = recalibrated(metadata, decide(run.cfg, logits, validation.labels, validation.groups))
         workshop.write(INT8, own, path, draft=False)
         files["onnx_int8"] = prove(path, "int8", validation, faces, expected)

@@ -29,7 +29,7 @@ BELOW |= {
 }
 #: (importing file, imported module): why that arrow turns back.
 EXCEPTIONS = {
-    ("evaluation/suites.py", "deploy.runtimes"): "evaluate asks exported files too, which their runtimes open",
+    ("evaluation/suites.py", "deploy.copies"): "evaluate asks exported files too, which their runtimes open",
     ("live/__main__.py", "dashboard"): "its check that the extra is installed, before the next",
     ("live/__main__.py", "dashboard.serve"): "an entry point: `dashboard=true` serves the pages beside the camera",
     ("results/compare.py", "evaluation.significance"): "tables are judged by the statistics that suites use",

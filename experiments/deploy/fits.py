@@ -20,11 +20,12 @@ from sklearn.metrics import f1_score
 
 from fer_lab.data.dataset import build_data
 from fer_lab.deploy.activations import mean_gates
+from fer_lab.deploy.copies import Copies
 from fer_lab.deploy.distill import Distillation, remeasure
 from fer_lab.deploy.ladder import Rung
 from fer_lab.deploy.quantization import StaticInt8
 from fer_lab.deploy.reconstruct import reconstruct
-from fer_lab.deploy.runtimes import Classifier, describe
+from fer_lab.deploy.runtimes import describe
 from fer_lab.deploy.workshop import CHANGES, FITTED, Workshop
 from fer_lab.evaluation.predict import of_network
 from fer_lab.evaluation.run import load_run
@@ -82,7 +83,7 @@ def main() -> None:
             workshop = Workshop(run, training, StaticInt8(), Distillation(), 0, refit_faces=count)
             for runtime in options.runtimes:
                 file = workshop.write(Rung("int8", runtime, "int8"), metadata, Path(folder) / f"{count}", draft=False)
-                classifier = Classifier.load(file, torch.get_num_threads())
+                classifier = Copies(file, torch.get_num_threads())
                 last = "last layer fitted" if count else "as quantised"
                 show(f"INT8, {runtime}, {last}", answers(classifier.logits, faces))
 

@@ -85,8 +85,9 @@ def _mean_output(node: onnx.NodeProto, weight: np.ndarray, inputs: np.ndarray, m
     return output.mean(axis=(0, *range(2, output.ndim)))
 
 
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """`model` opened on the CPU, warnings left out."""
+def session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.InferenceSession:
+    """`model` opened on the CPU, warnings left out. threads: that share a call, 0 for all cores."""
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

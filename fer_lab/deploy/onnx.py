@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fer_lab.deploy.calibration import LOGITS, PROBABILITIES, append_calibration
+from fer_lab.deploy.exported import for_tracing
 from fer_lab.deploy.metadata import KEY, ModelMetadata
 from fer_lab.deploy.safe import seal
 from fer_lab.evaluation.calibration import Calibration
@@ -22,15 +23,12 @@ def trace(network: nn.Module, face_shape: tuple[int, int, int]) -> onnx.ModelPro
     """The network as a graph `faces` (uint8 N×H×W×C, N free) -> `logits` (float32 N×K).
 
     network: takes uint8 N×H×W×C, gives float32 N×K; it is copied, set to eval and exported on the CPU.
-    face_shape: H, W, C of the native face. torch.export's optimiser folds each BatchNorm into its convolution.
+    face_shape: H, W, C of the native face. Each BatchNorm is folded into its convolution, by torch.export's optimiser
+    where `for_tracing` could not.
     """
-    # Contiguous: weights left in channels_last by training would put gathers into the graph.
-    network = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format).eval()
-    for module in network.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False  # torch.export writes each such operation out in Python: a third of its time
     # Two faces: torch.export specialises the graph to a batch of one if it sees a batch of one.
     example = torch.zeros((2, *face_shape), dtype=torch.uint8)
+    network = for_tracing(network, face_shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

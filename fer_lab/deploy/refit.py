@@ -9,16 +9,18 @@ thousandth of the work.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import numpy_helper
 
 from fer_lab.deploy.bias_correction import session
 from fer_lab.deploy.calibration import LOGITS
+from fer_lab.deploy.copies import Spread
 from fer_lab.deploy.onnx import INPUT
 from fer_lab.deploy.rewrite import drop_unread
 from fer_lab.deploy.signal_stack import signal_stack_kept
@@ -28,7 +30,6 @@ from fer_lab.extras import optional
 if TYPE_CHECKING:
     from openvino import Model
 
-BATCH = 16
 STRENGTHS = np.logspace(-4, 1, 6)  # of the ridge, times the mean square of a feature and the count of faces
 
 
@@ -81,7 +82,7 @@ def refit_onnx(
     layer, node = _linear(reference), _last_gemm(model)
     tapped = copy.deepcopy(model)
     tapped.graph.output.append(onnx.helper.make_tensor_value_info(node.input[0], onnx.TensorProto.FLOAT, None))
-    layer = layer.fitted(_answers(tapped, node.input[0], faces).reshape(len(faces), -1), wanted)
+    layer = layer.fitted(asked(tapped, node.input[0])(faces).reshape(len(faces), -1), wanted)
     names = f"{node.name}_weight", f"{node.name}_bias"
     for name, value in zip(names, (layer.weight, layer.bias), strict=True):
         model.graph.initializer.append(numpy_helper.from_array(value, name))
@@ -101,11 +102,17 @@ def refit_openvino(quantized: "Model", reference: onnx.ModelProto, faces: np.nda
     result = model.output(LOGITS)
     features = _matmul(result.get_node()).input_value(0)
     tapped = openvino.Model([opset13.result(features)], model.get_parameters(), "features")
+    cores = torch.get_num_threads()
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores}
     with signal_stack_kept():
-        settings = {"INFERENCE_PRECISION_HINT": "f32"}
-        request = openvino.Core().compile_model(tapped, "CPU", settings).create_infer_request()
-    seen = [next(iter(request.infer({INPUT: batch}).values())).copy() for batch in _batches(faces, BATCH)]
-    layer = _linear(reference).fitted(np.concatenate(seen).reshape(len(faces), -1), wanted)
+        compiled = openvino.Core().compile_model(tapped, "CPU", settings)
+
+    def copy() -> Callable[[np.ndarray], np.ndarray]:
+        request = compiled.create_infer_request()
+        return lambda batch: next(iter(request.infer({INPUT: batch}).values())).copy()
+
+    seen = np.concatenate(Spread([copy() for _ in range(cores)])(faces))
+    layer = _linear(reference).fitted(seen.reshape(len(faces), -1), wanted)
     product = opset13.matmul(features, opset13.constant(layer.weight), False, True)
     answer = opset13.add(product, opset13.constant(layer.bias[None])).output(0)
     answer.get_tensor().set_names(result.get_names())
@@ -130,33 +137,37 @@ def refit_tflite(quantized: bytes, faces: np.ndarray, wanted: np.ndarray) -> byt
     bias, weight = sorted((np.frombuffer(bytes(buffer.data), np.float32) for buffer in buffers), key=len)
     outputs = list(graph.outputs)
     graph.outputs = [*outputs, source]
-    interpreter = interpreters.Interpreter(model_content=bytes(tools.convert_object_to_bytearray(model)), num_threads=2)
+    tapped = bytes(tools.convert_object_to_bytearray(model))
     graph.outputs = outputs
-    interpreter.allocate_tensors()
-    place, tap = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[-1]["index"]
-    features = []
-    for face in _batches(faces, 1):
-        interpreter.set_tensor(place, face)
-        interpreter.invoke()
-        features.append(interpreter.get_tensor(tap).reshape(1, -1))
-    layer = Linear(weight.reshape(len(bias), -1), bias).fitted(np.concatenate(features), wanted)
+
+    def copy() -> Callable[[np.ndarray], np.ndarray]:
+        interpreter = interpreters.Interpreter(model_content=tapped, num_threads=1)
+        interpreter.allocate_tensors()
+        place, tap = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[-1]["index"]
+
+        def features(face: np.ndarray) -> np.ndarray:
+            interpreter.set_tensor(place, face)
+            interpreter.invoke()
+            return interpreter.get_tensor(tap).reshape(1, -1)
+
+        return features
+
+    seen = np.concatenate(Spread([copy() for _ in range(torch.get_num_threads())], piece=1)(faces))
+    layer = Linear(weight.reshape(len(bias), -1), bias).fitted(seen, wanted)
     for buffer, value in zip(buffers, (layer.weight, layer.bias), strict=True):
         buffer.data = np.frombuffer(value.tobytes(), np.uint8)
     return bytes(tools.convert_object_to_bytearray(model))
 
 
-def logits(graph: onnx.ModelProto, faces: np.ndarray) -> np.ndarray:
-    """float32 N×K of a graph faces -> logits."""
-    return _answers(graph, LOGITS, faces)
+def asked(graph: onnx.ModelProto, name: str = LOGITS) -> Callable[[np.ndarray], np.ndarray]:
+    """What a graph gives under a name, a function of faces uint8 N×H×W×C to float32 N×..., N above 0."""
+    running = session(graph, threads=1)
 
+    def ask(batch: np.ndarray) -> np.ndarray:
+        return running.run([name], {INPUT: batch})[0]  # any number of threads may ask one session
 
-def _answers(graph: onnx.ModelProto, name: str, faces: np.ndarray) -> np.ndarray:
-    running = session(graph)
-    return np.concatenate([running.run([name], {INPUT: batch})[0] for batch in _batches(faces, BATCH)])
-
-
-def _batches(faces: np.ndarray, size: int) -> Sequence[np.ndarray]:
-    return [np.ascontiguousarray(faces[start : start + size]) for start in range(0, len(faces), size)]
+    spread = Spread([ask] * torch.get_num_threads())
+    return lambda faces: np.concatenate(spread(faces))
 
 
 def _linear(graph: onnx.ModelProto) -> Linear:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lab.data.dataset import FaceSplit
+from fer_lab.deploy.copies import Copies
 from fer_lab.deploy.judge import COARSE, Drop, Limits, Reference, Trial, compare_speed, contenders, drops, judge
 from fer_lab.deploy.ladder import DISTILLED, QAT, TRAINED, Rung, twin
 from fer_lab.deploy.metadata import ModelMetadata
@@ -101,7 +102,7 @@ def search(
         try:
             path = workshop.write(trial.rung, metadata, folder / f"rung{trials.index(trial)}", draft=False)
             title = f"{trial.rung.runtime}, {trial.rung.name}"
-            classifier = Classifier.load(path, threads)
+            classifier = Copies(path, threads)
             trial.drops = _first_look(classifier, metadata, validation, reference, f"{metadata.run_key} {title}")
             if trial.drops["accuracy"].low > 2 * limits.max_drop:
                 trial.verdict = f"accuracy drops by {trial.drops['accuracy'].points:.0f} points on {FIRST_LOOK} faces"

@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from fer_lab.data.dataset import FaceData, FaceSplit
+from fer_lab.deploy.copies import Copies
 from fer_lab.deploy.judge import Reference, Trial, best_of_each_kind, choose, drops, fastest_float
 from fer_lab.deploy.ladder import TRAINED, Rung, rungs, twin
 from fer_lab.deploy.metadata import ModelMetadata
@@ -48,7 +49,7 @@ def prove(
             float N×K. known: logits of all of validation, float32 M×K, from when the same file was judged. If it gives
             the first N again, it is not asked about the others again.
     """
-    classifier = Classifier.load(path, threads=torch.get_num_threads())
+    classifier = Copies(path, torch.get_num_threads())
     own, probabilities = classifier.answers(faces)
     if known is not None and np.allclose(own, known[: len(faces)], atol=1e-3):
         logits = known
@@ -192,7 +193,7 @@ def drop_on_test(data: FaceData, run: LoadedRun, fp32: Path, int8: Path, chosen:
     write_json(run.folder / "record.json", run.record)
     answers, scores = [], {}
     for name, path, calibration in (("fp32", fp32, run.calibration), ("int8", int8, chosen.decision.calibration)):
-        classifier = Classifier.load(path, threads)
+        classifier = Copies(path, threads)
         if name == "fp32":
             logits = fp32_logits(classifier, run, split, "test")
         else:

@@ -92,16 +92,13 @@ def convert(network: "nn.Module", metadata: ModelMetadata) -> bytes:
     network: takes uint8 N×H×W×C, gives logits float32 N×K. metadata: its calibration's kind counts; a temperature, or
     scale and bias, are filled in by `write`.
     """
-    import copy
-
     import torch
 
     with _quiet():
         litert_torch = optional("litert_torch", "tflite")
-        from fer_lab.deploy.exported import Exported
+        from fer_lab.deploy.exported import Exported, for_tracing
 
-        own = copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format)
-        whole = Exported(own, stand_in(metadata.calibration))
+        whole = Exported(for_tracing(network, metadata.face_shape), stand_in(metadata.calibration))
         face = torch.zeros((1, *metadata.face_shape), dtype=torch.uint8)
         return litert_torch.convert(whole.eval(), sample_kwargs={INPUT: face}).model_content()
 

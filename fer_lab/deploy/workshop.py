@@ -181,10 +181,11 @@ class Workshop:
         unknown = np.full((len(self.training), self.classes), np.nan, np.float32)
         known = self._once(("answers", name), lambda: unknown)
         missing = np.unique(rows[np.isnan(known[rows, 0])])
-        graph = self.graph(Rung("fp32", "onnxruntime", "fp32", name))
+        rung = Rung("fp32", "onnxruntime", "fp32", name)
+        logits_of = self._once(("asked", name), lambda: refit.asked(self.graph(rung)))
         parts = [missing[start : start + ASKED] for start in range(0, len(missing), ASKED)]
         for part in track(parts, f"asking the {name} network", console=Console(stderr=True), transient=True):
-            known[part] = refit.logits(graph, self.training.images[part])
+            known[part] = logits_of(self.training.images[part])
         return known[rows]
 
     def graph(self, rung: Rung, draft: bool = False) -> onnx.ModelProto:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 from rich import print as say
 
 from fer_lab.data.dataset import FaceData, FaceSplit, build_data
 from fer_lab.data.shared_classes import SharedFaces, shared_classes, shared_faces
-from fer_lab.deploy.runtimes import Classifier
+from fer_lab.deploy.copies import Copies
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import Calibration
 from fer_lab.evaluation.metrics import compute_metrics
@@ -164,7 +165,7 @@ def frozen_models(cfg: DictConfig, run: LoadedRun) -> list[Model]:
             own = of_network(run.network)
             models.append(Model(path.name, path, file_hash(path), own, run.calibration))
             continue
-        classifier = Classifier.load(path, class_names=run.class_names)
+        classifier = Copies(path, torch.get_num_threads(), run.class_names)
         digest = exported[path]["sha256"] if path in exported else file_hash(path)
         known = path in exported or path.parent == run.folder / "export"
         name = path.name if known else f"{path.stem}-{digest[:8]}{path.suffix}"

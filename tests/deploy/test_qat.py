@@ -132,12 +132,15 @@ def climb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
         class Opened:
             logits = None
 
+            def __init__(self, *_: object) -> None: ...
+
             @classmethod
             def load(cls, *_: object) -> "Opened":
                 return cls()
 
         monkeypatch.setattr(Workshop, "write", write)
         monkeypatch.setattr(searching, "Classifier", Opened)
+        monkeypatch.setattr(searching, "Copies", Opened)
         monkeypatch.setattr(searching, "time_files", lambda files, *_: {i: given[i][2] for i in files})
         monkeypatch.setattr(searching, "predict", lambda *_: np.zeros((1, 2)))
         monkeypatch.setattr(searching, "_judge", judged)

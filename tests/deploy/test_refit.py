@@ -10,7 +10,7 @@ from torch import nn
 
 from fer_lab.deploy.metadata import ModelMetadata
 from fer_lab.deploy.onnx import save
-from fer_lab.deploy.refit import Linear, affordable, logits, refit_onnx, refit_openvino, refit_tflite
+from fer_lab.deploy.refit import Linear, affordable, asked, refit_onnx, refit_openvino, refit_tflite
 from fer_lab.deploy.runtimes import Classifier
 from fer_lab.errors import FerLabError
 
@@ -44,9 +44,9 @@ def test_noise_teaches_nothing() -> None:
 def test_an_onnx_file_comes_closer_and_holds_nothing_unread(
     graph: onnx.ModelProto, int8_graph: onnx.ModelProto, faces: np.ndarray, metadata: ModelMetadata, tmp_path: Path
 ) -> None:
-    wanted = logits(graph, faces)
+    wanted = asked(graph)(faces)
     fitted = refit_onnx(int8_graph, graph, faces[:192], wanted[:192])
-    before, after = (np.square(logits(model, faces[192:]) - wanted[192:]).mean() for model in (int8_graph, fitted))
+    before, after = (np.square(asked(model)(faces[192:]) - wanted[192:]).mean() for model in (int8_graph, fitted))
     assert after < before
     last = fitted.graph.node[-1]
     assert last.op_type == "Gemm"
@@ -54,7 +54,7 @@ def test_an_onnx_file_comes_closer_and_holds_nothing_unread(
     assert all(numpy_helper.to_array(held[name]).dtype == np.float32 for name in last.input[1:])
     assert {*held} <= {name for node in fitted.graph.node for name in node.input}
     classifier = Classifier.load(save(fitted, metadata, tmp_path / "model.onnx"))
-    assert np.allclose(classifier.logits(faces[:4]), logits(fitted, faces[:4]), atol=1e-4)
+    assert np.allclose(classifier.logits(faces[:4]), asked(fitted)(faces[:4]), atol=1e-4)
 
 
 def test_a_graph_without_a_linear_layer_is_refused(graph: onnx.ModelProto, faces: np.ndarray) -> None:
@@ -70,7 +70,7 @@ def test_an_openvino_file_comes_closer(
     pytest.importorskip("nncf", reason="the extra [openvino] is not installed")
     from fer_lab.deploy.openvino import quantize, read_graph, save_openvino
 
-    wanted, model = logits(graph, faces), quantize(read_graph(graph), faces[:64])
+    wanted, model = asked(graph)(faces), quantize(read_graph(graph), faces[:64])
     fitted = refit_openvino(model, graph, faces[:192], wanted[:192])
     files = [save_openvino(m, metadata, tmp_path / f"{i}.xml") for i, m in enumerate((model, fitted))]
     before, after = (np.square(Classifier.load(f).logits(faces[192:]) - wanted[192:]).mean() for f in files)
@@ -89,7 +89,7 @@ def test_a_tflite_file_comes_closer(
 ) -> None:
     from fer_lab.deploy.tflite import quantize, write
 
-    wanted, model = logits(graph, faces), quantize(tflite_content, precision, faces[:64])
+    wanted, model = asked(graph)(faces), quantize(tflite_content, precision, faces[:64])
     fitted = refit_tflite(model, faces[:192], wanted[:192])
     files = [write(m, metadata, tmp_path / f"{i}.tflite") for i, m in enumerate((model, fitted))]
     before, after = (np.square(Classifier.load(f).logits(faces[192:]) - wanted[192:]).mean() for f in files)

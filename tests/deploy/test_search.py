@@ -320,6 +320,7 @@ def test_a_rung_that_is_far_off_is_given_up_after_a_first_look(tmp_path, monkeyp
 
     file = SimpleNamespace(logits=wrong, probabilities=wrong)
     monkeypatch.setattr(module.Classifier, "load", lambda *_: file)
+    monkeypatch.setattr(module, "Copies", lambda *_: file)
     monkeypatch.setattr(module, "size", lambda _: 1)
     monkeypatch.setattr(module, "time_files", lambda files, *_: {0: 2.0, 1: 1.0})
     workshop = SimpleNamespace(write=lambda *_, **__: tmp_path)

@@ -15,7 +15,8 @@ from fer_lab.errors import FerLabError
 from fer_lab.evaluation.parent import weights_file
 from fer_lab.evaluation.test_split import file_hash
 from fer_lab.results.benchmarked import terminal
-from fer_lab.results.record import environment, write_json
+from fer_lab.results.environment import environment
+from fer_lab.results.record import write_json
 from fer_lab.schema import command
 
 Entry = dict[str, Any]

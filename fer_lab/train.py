@@ -25,7 +25,8 @@ from fer_lab.results.record import Run
 from fer_lab.schema import build, command
 from fer_lab.training.fit import fit
 from fer_lab.training.loggers import build_loggers, publish
-from fer_lab.training.rows import check_row, supervised
+from fer_lab.training.rows import check_row
+from fer_lab.training.supervise import supervised
 from fer_lab.training.trainer import prepare_cpu, quiet
 from fer_lab.training.turn import in_turn
 

@@ -36,7 +36,8 @@ from fer_lab.evaluation.run import load_run
 from fer_lab.evaluation.test_split import Frozen, file_hash, open_test_split
 from fer_lab.models.network import build_loss, build_network
 from fer_lab.models.weights import weights_file
-from fer_lab.results.record import environment, read_record, write_json
+from fer_lab.results.environment import environment
+from fer_lab.results.record import read_record, write_json
 from fer_lab.schema import build, compose
 from fer_lab.train import train
 from fer_lab.training.features import frozen_steps

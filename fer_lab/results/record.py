@@ -2,22 +2,18 @@
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import resource
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,31 +21,24 @@ import fer_lab
 from fer_lab.errors import FerLabError
 from fer_lab.fingerprint import syntax
 from fer_lab.models.weights import weights_file
+from fer_lab.results.environment import environment
 from fer_lab.schema import config_hash, deciding_part, difference
 
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "lightning",
-    "hydra-core",
-    "timm",
-    "torchmetrics",
-    "albumentations",
-    "onnx",
-    "onnxruntime",
-    "numpy",
-)
 #: What decides a trained network, and what is fitted and scored on its logits.
 _CODE = (
     "labels.py", "faces", "data", "models", "training", "evaluation/calibration.py", "evaluation/metrics.py",
     "evaluation/decision.py", "evaluation/selective.py", "evaluation/sequences.py", "live/smoothing.py",
 )  # fmt: skip
+REFUSED = "refused"  # file of a run's folder: why the last attempt left the record as it was, one sentence
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record of a run's folder; None where there is none."""
+    """The record of a run's folder; None where there is none. Raises FerLabError for a damaged one."""
     path = folder / "record.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        raise FerLabError(f"{path} is damaged: {error}; restore it, or run its row with rerun=always.") from error
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -76,7 +65,8 @@ class Run:
     ) -> None:
         self.cfg, self.writes, self.wait = cfg, writes, wait
         self.folder = Path(cfg.paths.run)
-        decided_by = f"{config_hash(cfg)} {data_hash} {weights_hash(cfg)} {parent_key or ''}".strip()
+        weights = weights_hash(cfg)
+        decided_by = f"{config_hash(cfg)} {data_hash} {weights} {parent_key or ''}".strip()
         self.key = hashlib.sha256(decided_by.encode()).hexdigest()[:16]
         self.record: dict[str, Any] = {
             "schema": 1,
@@ -85,6 +75,7 @@ class Run:
             "key": self.key,
             "config_hash": config_hash(cfg),
             "data_hash": data_hash,
+            "weights_hash": weights,
             "parent_key": parent_key,
             "experiment": cfg.name,
             "variant": cfg.variant,
@@ -112,11 +103,21 @@ class Run:
                 f"{self.folder} is being worked on by another process; wait for it, or stop it."
             ) from error
         try:
-            self._meet(read_record(self.folder))
+            self._meet(self._old())
+            (self.folder / REFUSED).unlink(missing_ok=True)
         except BaseException:
             self._lock.release()
             raise
         return self
+
+    def _old(self) -> dict[str, Any] | None:
+        try:
+            return read_record(self.folder)
+        except FerLabError:
+            if self.cfg.rerun != "always":
+                raise
+            _clear(self.folder)
+            return None
 
     def _meet(self, old: dict[str, Any] | None) -> None:
         """Decide between skipping, going on, starting over and refusing, by what lies in the folder."""
@@ -148,11 +149,13 @@ class Run:
         lines = difference(deciding_part(before), deciding_part(self.cfg))
         if old["data_hash"] != self.record["data_hash"]:
             lines.append(f"data: {old['data_hash']} -> {self.record['data_hash']}")
+        if changed := other_weights(self.cfg, old):
+            lines.append(changed)
         if old.get("parent_key") != self.record["parent_key"]:
             change = f"{old.get('parent_key')} -> {self.record['parent_key']}"
             lines.append(f"{self.cfg.parent}, its parent, has run again: {change}")
         return (
-            f"{self.folder} holds a {old['status']} run of another config ({'; '.join(lines)}); "
+            f"{self.folder} holds a {old['status']} run of another config or other data ({'; '.join(lines)}); "
             "give this one another name=..., or replace that one with rerun=always."
         )
 
@@ -181,15 +184,52 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, Exception) and self.writes and not self.finished:
-            message = str(error) if isinstance(error, FerLabError) else f"{type(error).__name__}: {error}"
-            self.save(status="failed", error=message, finished=_now())
+            self.save(status="failed", error=_sentence(error), finished=_now())
         self._lock.release()
 
 
 def weights_hash(cfg: DictConfig) -> str:
     """sha256 of the pretrained weights' file; empty for none and hub."""
     path = weights_file(cfg.backbone.timm_name, cfg.backbone.weights, cfg.backbone.get("weights_dir"))
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else ""
+    return _sha256(path, path.stat().st_mtime_ns) if path and path.is_file() else ""
+
+
+@functools.cache
+def _sha256(path: Path, changed_ns: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def other_weights(cfg: DictConfig, record: dict[str, Any]) -> str:
+    """What to say where a record's pretrained weights were other bytes than the file has now; empty else, and where
+    the record, an older one, does not tell."""
+    before, now = record.get("weights_hash"), weights_hash(cfg)
+    if before in (None, now):
+        return ""
+    return f"bytes of backbone.weights={cfg.backbone.weights}: {before[:16] or 'none'} -> {now[:16] or 'none'}"
+
+
+def leave_word(cfg: DictConfig, error: Exception) -> None:
+    """Make an error of an attempt show in the run's folder, where the attempt did not get so far as to do it.
+
+    It makes a failed record where there is none or a failed one. Beside a completed or interrupted one it is kept where
+    nothing else tells: data are read, and may be refused, only when a run is attempted.
+    """
+    folder, message = Path(cfg.paths.run), _sentence(error)
+    with suppress(FerLabError, Timeout):  # a damaged record says so itself, another process has a word of its own
+        record = read_record(folder)
+        if record is None:
+            with suppress(type(error)), Run(cfg, data_hash=""):
+                raise error
+        else:
+            with FileLock(folder / ".lock", timeout=1):
+                if record["status"] == "failed":
+                    write_json(folder / "record.json", record | {"error": message})
+                elif record["config_hash"] == config_hash(cfg) and not other_weights(cfg, record):
+                    (folder / REFUSED).write_text(message + "\n")
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, FerLabError) else f"{type(error).__name__}: {error}"
 
 
 def _clear(folder: Path) -> None:
@@ -198,46 +238,6 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name != ".lock":
             path.unlink()
-
-
-def environment() -> dict[str, Any]:
-    """versions, git and hardware: what may explain a difference between two machines."""
-    versions = {"python": platform.python_version(), "fer_lab": fer_lab.__version__}
-    versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
-    hardware = {
-        "cpu": _cpu_name(),
-        "instructions": _instructions(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30),
-        "gpu": None,
-    }
-    return {"versions": versions, "git": _git(), "hardware": hardware}
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _instructions() -> str:
-    """The widest vectors, and what multiplies integers: one CPU's name may stand for machines with and without."""
-    from torch.cpu import get_capabilities
-
-    found = get_capabilities()
-    wide = next((name for key, name in (("avx512_f", "AVX-512"), ("avx2", "AVX2")) if found.get(key)), "")
-    integer = {"avx512_vnni": "VNNI", "avx_vnni": "AVX-VNNI", "amx_int8": "AMX"}
-    return " ".join([wide, *(name for key, name in integer.items() if found.get(key))]).strip()
-
-
-def _git() -> dict[str, Any]:
-    root = Path(fer_lab.__file__).resolve().parent.parent
-    try:
-        ask = [subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True).stdout.strip()
-               for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])]  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}  # an installed wheel
-    return {"commit": ask[0], "dirty": bool(ask[1])}
 
 
 @functools.cache

@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
+from fer_lab.errors import FerLabError
 from fer_lab.evaluation.parent import parent_folder
-from fer_lab.results.record import code_fingerprint, read_record
+from fer_lab.results.record import REFUSED, code_fingerprint, other_weights, read_record
 from fer_lab.schema import compose, config_hash, deciding_part, difference
 
 DONE, STALE, FAILED, INTERRUPTED, MISSING, BUSY = (
@@ -62,18 +63,26 @@ def is_busy(folder: Path) -> bool:
 def look(folder: Path, patience_s: float = 0.0) -> tuple[bool, dict[str, Any] | None]:
     """Whether a process is working on a run's folder, and the run's record. Where none is, the record was read under
     the run's lock: nobody began or ended the run in between."""
-    record = read_record(folder)
+    record = record_of(folder)
     if not (folder / ".lock").exists():  # it is made before a record is
         return False, record
     try:
         with FileLock(folder / ".lock", timeout=patience_s):
-            return False, read_record(folder)
+            return False, record_of(folder)
     except Timeout:
         return True, record
 
 
+def record_of(folder: Path) -> dict[str, Any] | None:
+    """A run's record; a damaged one counts as failed, as its sentence tells."""
+    try:
+        return read_record(folder)
+    except FerLabError as error:
+        return {"status": "failed", "error": str(error), "config_hash": ""}
+
+
 def state_of(cfg: DictConfig, code: str | None = None) -> State:
-    """How a run stands, by its folder alone: whether its data have changed since shows when it runs.
+    """How a run stands, by its folder and its weights' file: whether its data have changed shows when it runs.
 
     Args:
         cfg: of the run; code: fingerprint of the code now, where "older code" is to be said.
@@ -89,6 +98,8 @@ def state_of(cfg: DictConfig, code: str | None = None) -> State:
         return State(FAILED, record["error"] or "", epochs if record["config_hash"] == config_hash(cfg) else 0)
     if differing := _differing(cfg, folder, record):
         return State(STALE, differing, epochs)
+    if (folder / REFUSED).exists():
+        return State(STALE, f"at the last attempt: {(folder / REFUSED).read_text().strip()}", epochs)
     if record["status"] != "completed":
         return State(INTERRUPTED, f"after epoch {epochs} of {cfg.trainer.max_epochs}", epochs)
     score = record["metrics"].get("validation", {}).get("macro_f1")
@@ -101,9 +112,11 @@ def _differing(cfg: DictConfig, folder: Path, record: dict[str, Any]) -> str:
     if record["config_hash"] != config_hash(cfg):
         saved: Any = OmegaConf.load(folder / "config.yaml") if (folder / "config.yaml").exists() else DictConfig({})
         return "; ".join(difference(deciding_part(saved), deciding_part(cfg))) or "another config"
+    if changed := other_weights(cfg, record):
+        return changed
     if cfg.parent:
-        parent = read_record(parent_folder(cfg))
-        if parent and parent["key"] != record.get("parent_key"):
+        parent = record_of(parent_folder(cfg))
+        if parent and parent.get("key") != record.get("parent_key"):
             return f"its parent {cfg.parent} has run again since"
     return ""
 
@@ -125,7 +138,7 @@ def time_left(jobs: Sequence[DictConfig], states: Sequence[State], at_a_time: in
     totals: dict[str, list[float]] = {}
     rates: dict[str, list[float]] = {}
     for cfg, state in zip(jobs, states, strict=True):
-        record = read_record(Path(cfg.paths.run))
+        record = record_of(Path(cfg.paths.run))
         if record and state.status == DONE and (total := sum(record["timings_s"].values())):
             totals.setdefault(cfg.name, []).append(total)
         if seconds := [float(row["seconds"]) for row in _history(Path(cfg.paths.run))]:

@@ -3,15 +3,12 @@
 import logging
 import os
 import sys
-import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -23,7 +20,6 @@ from fer_lab.data.mix import refuse_kept_features
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.parent import check_parent, parent_folder
 from fer_lab.models.weights import weights_file
-from fer_lab.results.record import read_record
 from fer_lab.schema import build, check_targets, compose
 from fer_lab.training.plan import (
     BUSY,
@@ -35,6 +31,7 @@ from fer_lab.training.plan import (
     is_busy,
     look,
     planned,
+    record_of,
     show_plan,
     state_of,
 )
@@ -65,6 +62,10 @@ def check_row(cfg: DictConfig) -> None:
         raise FerLabError(
             f"{cfg.name}: target_precision={cfg.target_precision} must be above 0 and at most 1, or null."
         )
+    for key in ("data", *(f"data.sources.{name}" for name in cfg.data.get("sources", ()))):
+        path = OmegaConf.select(cfg, f"{key}.path")
+        if path is not None and not Path(str(path)).expanduser().exists():
+            raise FerLabError(f"{cfg.name}: {key}.path={path} does not exist; correct the path.")
     with warnings.catch_warnings():  # said again when it trains
         warnings.simplefilter("ignore")
         stages = build(cfg.schedule, max_epochs=cfg.trainer.max_epochs)
@@ -243,31 +244,6 @@ class Sweep:
         return f"{counted or 'no trial yet'}" + (f"; the best: {best}" if best.exists() else "")
 
 
-def supervised(start: Callable[[], None]) -> None:
-    """Run Hydra's main of `train`, as often as its sweep needs it, and exit with 1 if a run failed."""
-    Sweep.current = None
-    if "--dry" in sys.argv:
-        sys.argv = [*(word for word in sys.argv if word != "--dry"), "dry=true"]
-    words = list(sys.argv)
-    more = True
-    while more:
-        crash = None
-        try:
-            start()
-        except CompactHydraException:
-            raise
-        except Exception as error:
-            if Sweep.current is None:
-                raise
-            crash = error
-        sys.argv = list(words)
-        more = Sweep.current is not None and Sweep.current.again(crash)
-        if crash and not more:
-            traceback.print_exception(crash)
-    if Sweep.current and Sweep.current.sum_up():
-        sys.exit(1)
-
-
 def _rows(jobs: list[DictConfig]) -> list[DictConfig]:
     """One run of each row and variant: what it is checked for does not depend on its seed."""
     return list({(cfg.name, cfg.variant): cfg for cfg in reversed(jobs)}.values())[::-1]
@@ -289,5 +265,5 @@ def _stamp(folder: Path) -> tuple:
 
 
 def _found(folder: Path) -> str:
-    status = (read_record(folder) or {}).get("status", "")
+    status = (record_of(folder) or {}).get("status", "")
     return {"completed": DONE, "failed": FAILED, "running": INTERRUPTED}.get(status, MISSING)

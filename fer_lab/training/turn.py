@@ -19,8 +19,8 @@ from omegaconf import DictConfig
 from rich import print as say
 
 from fer_lab.errors import FerLabError
-from fer_lab.results.record import read_record, write_json
-from fer_lab.training.plan import is_busy, show_plan
+from fer_lab.results.record import leave_word, read_record, write_json
+from fer_lab.training.plan import is_busy, record_of, show_plan
 
 #: Seconds that the loaders of a killed process may still hold its lock.
 LINGER_S = 6.0
@@ -29,6 +29,13 @@ Inner = Callable[[DictConfig], dict[str, Any]]
 
 def in_turn(train: Inner) -> Inner:
     """Make of `train` what a sweep calls for each row; a run of its own is trained at once."""
+
+    def attempt(cfg: DictConfig) -> dict[str, Any]:
+        try:
+            return train(cfg)
+        except Exception as error:
+            leave_word(cfg, error)
+            raise
 
     @functools.wraps(train)
     def row(cfg: DictConfig) -> dict[str, Any]:
@@ -50,8 +57,8 @@ def in_turn(train: Inner) -> Inner:
         # a process of several devices starts its siblings with these words: this row's, not the whole sweep's
         sys.argv[1:] = [*hydra_cfg.overrides.task, "hydra.mode=RUN"]
         if str(hydra_cfg.launcher._target_).endswith(".JoblibLauncher"):
-            return {"objective": _alone(train, cfg)}
-        return _told(train(cfg), cfg)
+            return {"objective": _alone(attempt, cfg)}
+        return _told(attempt(cfg), cfg)
 
     return row
 
@@ -73,7 +80,7 @@ def _waited_for(folder: Path) -> bool:
     """Wait until no other process works on a run; False where that process failed it, which is not tried again."""
     say(f"[cyan]running elsewhere[/cyan] {folder}: waiting for it")
     with FileLock(folder / ".lock"):
-        record = read_record(folder)
+        record = record_of(folder)
     return record is None or record["status"] != "failed"
 
 

@@ -35,6 +35,9 @@ class Rung:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+PERCENTILE = {"calibration": "percentile", "calibration_faces": 512}  # a tail wants more faces than an end
+
+
 def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pruned: str | None = None) -> list[Rung]:
     """The rungs that make sense for a network.
 
@@ -59,7 +62,9 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
         Rung("int8", "onnxruntime", "int8"),
         Rung("int8, stem too", "onnxruntime", "int8", settings={"float_stem": False}),
         Rung("int8, per tensor", "onnxruntime", "int8", settings={"per_channel": False, "equalization": True}),
-        Rung("int8, percentile", "onnxruntime", "int8", settings={"calibration": "percentile"}),
+        Rung(
+            "int8, percentile", "onnxruntime", "int8", settings={"calibration": "percentile", "calibration_faces": 512}
+        ),
         Rung("int8, convolutions only", "onnxruntime", "int8", settings={"op_types": ["Conv"]}),
     ]
     if acts:
@@ -103,7 +108,7 @@ def twin(rung: Rung, ladder: Sequence[Rung]) -> int | None:
     if rung.network.endswith((DISTILLED, QAT)):
         plain = replace(rung, name="", network=untrained(rung.network))
     elif "calibration" in rung.settings:
-        others = {name: value for name, value in rung.settings.items() if name != "calibration"}
+        others = {name: value for name, value in rung.settings.items() if name not in PERCENTILE}
         plain = replace(rung, name="", settings=others)
     else:
         return None

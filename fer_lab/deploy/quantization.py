@@ -81,7 +81,7 @@ class StaticInt8:
     Source of the scheme: Jacob et al. 2018, x_q = round(x / s) + z.
     """
 
-    calibration_faces: int = 512
+    calibration_faces: int = 128
     calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
     activation: Literal["uint8", "int8"] = "uint8"
     weight: Literal["uint8", "int8"] = "int8"

@@ -35,6 +35,7 @@ CHANGES: dict[str, Callable[[Network, np.ndarray, Gates], Network]] = {
     "two thirds of the gates frozen": lambda network, _, gates: freeze_gates(network, gates, 2 / 3),
     "relu6": lambda network, faces, gates: fit_relu6(freeze_gates(network, gates, 0), faces),
 }
+DRAWN = 512  # training faces at least, as many of each class, of which every step takes what it wants
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
 FITTED, HELD = 1024, 128  # faces that a change is reconstructed on, and that tell how near it comes
 GATED = 128  # faces whose gates are averaged
@@ -61,7 +62,7 @@ class Workshop:
         built. pruning: None for none. refit_faces: on how many an INT8 file's last layer is fitted anew; 0: left."""
         self.trained, self.macs, self.training = run.network, run.record["model"]["macs"], training
         self.classes = len(run.class_names)
-        count = quantizer.calibration_faces if quantizer else 1
+        count = max(DRAWN, quantizer.calibration_faces if quantizer else 0)
         self.faces = training.images[draw_balanced(training.labels, count, seed)]
         self.quantizer, self.distillation, self.seed = quantizer, distillation, seed
         self.pruning = pruning or Pruning()

@@ -3,7 +3,8 @@
     python -m fer_lab.results.reproduce ablation ablation_baseline,ablation_ema data.path=... paths.weights=...
 
 Rows are trained with what table.yaml says was said of them, and what follows on the command line, into
-outputs/reproduce. A row holds when the mean test macro-F1 lies inside the interval its results.csv gives.
+outputs/reproduce; `table.seeds=[0]` takes fewer seeds. A row holds when all of them were trained and their mean test
+macro-F1 lies inside the interval its results.csv gives.
 """
 
 import csv
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from fer_lab.errors import FerLabError
@@ -83,8 +85,8 @@ def command(folder: Path, rows: Sequence[str], arguments: Sequence[str], outputs
     ]
 
 
-def judge(folder: Path, row: str, outputs: Path) -> Judgement:
-    """Compare the retrained seeds of a row with its kept interval."""
+def judge(folder: Path, row: str, outputs: Path, seeds: Sequence[int] | None = None) -> Judgement:
+    """Compare the retrained seeds of a row with its kept interval. seeds: those asked for; None for all kept ones."""
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         kept = next((line for line in csv.DictReader(file) if line["row"] == row), {})
     old, new = _records(folder / "records", row), _records(outputs, row)
@@ -94,6 +96,8 @@ def judge(folder: Path, row: str, outputs: Path) -> Judgement:
     for seed in shared:
         if differing := _difference(folder / "records" / row / f"seed{seed}", outputs / row / f"seed{seed}"):
             return Judgement(row, False, f"not comparable: seed {seed} was trained with {', '.join(differing)}")
+    if missing := sorted((old.keys() if seeds is None else old.keys() & {*seeds}) - new.keys()):
+        return Judgement(row, False, f"not retrained: seed {', '.join(map(str, missing))}; see {outputs / row}")
     low, high = kept.get(f"{_SCORE}_low"), kept.get(f"{_SCORE}_high")
     score = spread([new[seed]["metrics"]["test"]["macro_f1"] for seed in shared])
     assert score is not None
@@ -123,29 +127,43 @@ def _difference(kept: Path, retrained: Path) -> list[str]:
         found = difference(parts[0], parts[1]) if len(parts) == 2 else ["a config of another form"]
     if records[0]["data_hash"] != records[1]["data_hash"]:
         found.append(f"data: {records[0]['data_hash']} -> {records[1]['data_hash']}")
+    weights = [record.get("pretraining") for record in records]
+    if all(weights) and weights[0] != weights[1]:
+        found.append("pretraining: " + " -> ".join(map(_named, weights)))
     return found
 
 
+def _named(pretraining: Any) -> str:
+    """As a record has it: "none", or the weights' name and sha256."""
+    return (
+        str(pretraining) if isinstance(pretraining, str) else f"{pretraining['weights']} {pretraining['sha256'][:16]}"
+    )
+
+
 def main(arguments: Sequence[str], experiments: Path = Path("experiments")) -> int:
-    """Train and judge; the exit code: 0 when every row holds."""
+    """Train and judge; the exit code: 0 when training ended well and every row holds."""
     table, rows, *said = [*arguments, "", ""] if len(arguments) < 2 else arguments
     folder = find_table(table, experiments)
     asked = [row for row in rows.split(",") if row] or [
         row for row in read_table(folder)["rows"] if _records(folder / "records", row)
     ]
     said = [word for word in said if word]
-    outputs = Path(
-        next((w.partition("=")[2] for w in reversed(said) if w.startswith("paths.outputs=")), "outputs/reproduce")
-    )
+    outputs = Path(_said(said, "paths.outputs") or "outputs/reproduce")
+    seeds = yaml.safe_load(_said(said, "table.seeds") or "null")
     words = command(folder, asked, said, outputs)
     print(" ".join(["python", *words[1:]]), flush=True)
     trained = subprocess.run(words, check=False).returncode
-    judged = [judge(folder, row, outputs) for row in asked]
+    if trained:
+        print(f"Training ended with exit code {trained}, so nothing is reproduced; what lies in {outputs}:")
+    judged = [judge(folder, row, outputs, seeds) for row in asked]
     for one in judged:
         print(f"{one.row}: {one.sentence}")
-    if trained:
-        print(f"Training ended with exit code {trained}.")
-    return 0 if all(one.holds for one in judged) else 1
+    return 0 if not trained and all(one.holds for one in judged) else 1
+
+
+def _said(words: Sequence[str], key: str) -> str:
+    """The value that was last given to a key; empty where there is none."""
+    return next((word.partition("=")[2] for word in reversed(words) if word.startswith(f"{key}=")), "")
 
 
 if __name__ == "__main__":

@@ -84,11 +84,33 @@ def test_main_trains_and_its_exit_code_says_whether_all_rows_hold(kept, tmp_path
     content = json.loads(record.read_text())
     content["metrics"]["test"]["macro_f1"] = 0.0
     record.write_text(json.dumps(content))
-    monkeypatch.setattr(reproduce.subprocess, "run", lambda words, check: type("Done", (), {"returncode": 1}))
+    monkeypatch.setattr(reproduce.subprocess, "run", lambda words, check: type("Done", (), {"returncode": 0}))
     assert reproduce.main(["demo", "", f"paths.outputs={outputs}"], experiments) == 1
-    printed = capsys.readouterr().out
-    assert "OUTSIDE" in printed
-    assert "exit code 1" in printed
+    assert "OUTSIDE" in capsys.readouterr().out
+
+
+def test_what_an_earlier_training_left_reproduces_nothing(kept, tmp_path, monkeypatch, capsys):
+    """As where this one was refused, or a seed of it failed."""
+    experiments, outputs = kept.parent.parent, tmp_path / "again"
+    for seed in range(2):
+        make_run(outputs, "demo_a", seed, recall=0.6)
+    words = ["demo", "demo_a", f"paths.outputs={outputs}"]
+    monkeypatch.setattr(reproduce.subprocess, "run", lambda words, check: type("Done", (), {"returncode": 1}))
+    assert reproduce.main(words, experiments) == 1
+    assert "exit code 1, so nothing is reproduced" in capsys.readouterr().out
+    (outputs / "demo_a" / "seed1" / "record.json").unlink()
+    monkeypatch.setattr(reproduce.subprocess, "run", lambda words, check: type("Done", (), {"returncode": 0}))
+    assert reproduce.main(words, experiments) == 1
+    assert "demo_a: not retrained: seed 1; see" in capsys.readouterr().out
+    assert reproduce.main([*words, "table.seeds=[0]"], experiments) == 0
+
+
+def test_other_weights_are_not_comparable(kept, tmp_path):
+    for seed in range(2):
+        make_run(tmp_path / "again", "demo_a", seed, recall=0.6, pretraining={"weights": "w", "sha256": "ab" * 32})
+    sentence = reproduce.judge(kept, "demo_a", tmp_path / "again").sentence
+    assert "not comparable: seed 0 was trained with pretraining: " in sentence
+    assert " -> w abababababababab" in sentence
 
 
 def test_unknown_tables_and_rows_are_one_sentence(kept, tmp_path):

@@ -71,7 +71,7 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     if run.cfg.logger:  # Lightning's loggers are imported where a run has some
         from fer_lab.training.loggers import publish_export
 
-        publish_export(run.cfg, run.record["key"], folder)
+        publish_export(run.cfg, run.record, folder)
     _show(folder, shipped(run.record), files)
     return result | {"folder": folder}
 

@@ -59,7 +59,7 @@ def train(cfg: DictConfig, wait: bool = False) -> dict[str, Any]:
                 say(f"[green]done already[/green] {run.folder} (key {run.key})")
             else:
                 run.record["timings_s"].setdefault("data", seconds)
-                loggers = build_loggers(cfg, run.key)
+                loggers = build_loggers(cfg, run.record)
                 derive(run, parent) if parent else _train(cfg, data, run, loggers)
     finally:
         publish(loggers, run)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import resource
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -73,6 +74,7 @@ class Run:
             "status": "running",
             "error": None,
             "key": self.key,
+            "token": secrets.token_hex(4),
             "config_hash": config_hash(cfg),
             "data_hash": data_hash,
             "weights_hash": weights,
@@ -226,6 +228,12 @@ def leave_word(cfg: DictConfig, error: Exception) -> None:
                     write_json(folder / "record.json", record | {"error": message})
                 elif record["config_hash"] == config_hash(cfg) and not other_weights(cfg, record):
                     (folder / REFUSED).write_text(message + "\n")
+
+
+def identity(record: dict[str, Any]) -> str:
+    """Of one run and no other: its key, which runs on other machines and repeated ones share, and a token, drawn when
+    it began and kept when it goes on. Older records have no token."""
+    return " ".join(filter(None, (record["key"], record.get("token"))))
 
 
 def _sentence(error: Exception) -> str:

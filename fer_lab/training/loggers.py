@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from fer_lab.results.record import Run
+from fer_lab.results.record import Run, identity
 from fer_lab.schema import build
 from fer_lab.training.wandb_run import WandbRun
 
 
-def build_loggers(cfg: DictConfig, key: str) -> list[Logger]:
-    """Build `cfg.logger`'s entries; one set to null is left out. The run's key is W&B's id: a resumed run goes on."""
+def build_loggers(cfg: DictConfig, record: dict[str, Any]) -> list[Logger]:
+    """Build `cfg.logger`'s entries; one set to null is left out. W&B's id follows from the run's record: a resumed run
+    goes on with its own, a repeated one gets another."""
     loggers: list[Logger] = [build(entry) for entry in (cfg.logger or {}).values() if entry]
     for logger in loggers:
         if isinstance(logger, WandbRun):
-            logger.attach(cfg, key)
+            logger.attach(cfg, identity(record))
     return loggers
 
 
@@ -28,8 +30,8 @@ def publish(loggers: Sequence[Logger], run: Run) -> None:
                 logger.publish(run.record, run.folder)
 
 
-def publish_export(cfg: DictConfig, key: str, export: Path) -> None:
+def publish_export(cfg: DictConfig, record: dict[str, Any], export: Path) -> None:
     """Hand a run's exported files to the loggers it was trained with."""
-    for logger in build_loggers(cfg, key):
+    for logger in build_loggers(cfg, record):
         if isinstance(logger, WandbRun):
             logger.publish_export(export)

@@ -1,11 +1,12 @@
 """Weights & Biases: one run for each row and seed, grouped by table, finished even when training fails.
 
-W&B cannot resume an offline run, so offline nothing is sent while training: at the end `history.csv`, which has no gap
-however often a run was stopped, is replayed into one run.
+W&B cannot resume an offline run, so offline nothing is written while training: when it is done or has failed,
+`history.csv`, which has no gap however often a run was stopped, is replayed into one run, in place of earlier ones.
 """
 
 import hashlib
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,15 @@ class WandbRun(Logger):
     def version(self) -> str:
         return self._arguments["id"]
 
-    def attach(self, cfg: DictConfig, key: str) -> None:
-        """Name the run: group = table, name = row, tag = seed; group choices as flat config columns."""
+    def attach(self, cfg: DictConfig, identity: str) -> None:
+        """Name the run: group = table, name = row, tag = seed; group choices as flat config columns. identity: of the
+        run, as its record has it (`fer_lab.results.record.identity`)."""
         config = {**OmegaConf.to_container(cfg.choices), "config": OmegaConf.to_container(cfg)}  # type: ignore[dict-item]
         self._arguments = {
             "project": self.project,
             "entity": self.entity,
             "mode": self.mode,
-            "id": hashlib.sha256(f"{cfg.table.name} {cfg.name} {cfg.variant} {key}".encode()).hexdigest()[:16],
+            "id": hashlib.sha256(f"{cfg.table.name} {cfg.name} {cfg.variant} {identity}".encode()).hexdigest()[:16],
             "resume": "allow" if self.mode == "online" else None,
             "group": cfg.table.name or cfg.name,
             "name": f"{cfg.name} {cfg.variant}".strip(),
@@ -82,8 +84,11 @@ class WandbRun(Logger):
 
         A failed record is sent as such, with W&B's exit code 1.
         """
-        if self.mode == "disabled":
+        if self.mode == "disabled" or (self.mode == "offline" and record["status"] == "running"):
             return
+        if self.mode == "offline":  # of an attempt that failed
+            for earlier in (folder / "wandb").glob(f"offline-run-*-{self.version}"):
+                shutil.rmtree(earlier)
         run = self._start()
         try:
             if self.mode == "offline" and (folder / "history.csv").exists():

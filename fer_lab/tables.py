@@ -1,5 +1,6 @@
 """`python -m fer_lab.tables sweep=demo`: a sweep's records as csv, Markdown, LaTeX and one self-contained page."""
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.progress import track
 from fer_lab.errors import FerLabError
 from fer_lab.results.collect import collect
 from fer_lab.results.publish import publish, published_rows, rebuild
-from fer_lab.results.record import code_fingerprint
+from fer_lab.results.record import code_fingerprint, weights_hash
 from fer_lab.results.report import write_reports
 from fer_lab.results.rows import FAILED, STALE, Expected, Results
 from fer_lab.results.settings import with_settings
@@ -78,13 +79,20 @@ def read(cfg: DictConfig) -> Results:
     @cache
     def expected(row: str, seed: int) -> Expected:
         composed = compose("train", [f"sweep={cfg.table.name}", f"experiment={row}", f"seed={seed}", *_row_overrides()])
-        return Expected(config_hash(composed), dict(composed.choices), deciding_part(composed))
+        weights = ""
+        with suppress(FerLabError):  # no such folder here
+            weights = weights_hash(composed)
+        return Expected(config_hash(composed), dict(composed.choices), deciding_part(composed), weights)
 
     rows, seeds = list(cfg.table.rows), list(cfg.table.seeds)
+    if not (rows and seeds):
+        raise FerLabError(f"table.{'seeds' if rows else 'rows'}=[] leaves nothing to show; name some, or leave it out.")
+    if cfg.table.baseline not in [None, *rows] and any(word.startswith("table.baseline=") for word in cfg.overrides):
+        raise FerLabError(f"table.baseline={cfg.table.baseline} is not one of the rows: {', '.join(rows)}.")
     first = {row: expected(row, seeds[0]) for row in track(rows, description="Composing rows", transient=True)}
     baseline = cfg.table.baseline if cfg.table.baseline in rows else rows[0]
     choices = with_settings(first, baseline)
-    table = (cfg.table.name, cfg.table.title, cfg.table.baseline, rows, seeds, Path(cfg.paths.outputs))
+    table = (cfg.table.name, cfg.table.title, baseline, rows, seeds, Path(cfg.paths.outputs))
 
     return collect(
         *table,

@@ -127,3 +127,19 @@ def test_no_sweep_is_one_sentence(tmp_path):
 def test_tables_starts_without_torch():
     code = "import sys, fer_lab.tables; print([m for m in ('torch', 'lightning', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_some_of_the_rows_are_compared_with_the_first_of_them(tmp_path):
+    make_table(tmp_path)
+    where = f"paths.outputs={tmp_path}"
+    done = tables(compose("tables", ["sweep=demo", "table.rows=[demo_focal]", where]))
+    assert (done["completed"], done["results"].baseline) == (1, "demo_focal")
+    for said, sentence in (
+        ("table.seeds=[]", "leaves nothing to show"),
+        (
+            "table.baseline=demo_focus",
+            "table.baseline=demo_focus is not one of the rows: demo_cross_entropy, demo_focal",
+        ),
+    ):
+        with pytest.raises(FerLabError, match=sentence.replace("[", r"\[")):
+            tables(compose("tables", ["sweep=demo", said, where]))

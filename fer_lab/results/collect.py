@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fer_lab.errors import FerLabError
 from fer_lab.results.compare import compare
+from fer_lab.results.record import changed_weights
 from fer_lab.results.rows import COMPLETED, FAILED, NOT_RUN, STALE, UNFINISHED, Expected, Results, Row, Run
 from fer_lab.results.suite_files import is_stale
 from fer_lab.schema import deciding_part, difference
@@ -108,7 +109,7 @@ def _staleness(folder: Path, record: dict[str, Any], expected: Expected, outputs
     if record["config_hash"] == expected.config_hash:
         if parent and parent["key"] != record.get("parent_key"):
             return f"{record['parent']} has run again since: {record.get('parent_key')} -> {parent['key']}"
-        return None
+        return changed_weights(record, expected.weights) or None
     saved = folder / "config.yaml"
     if not (saved.is_file() and expected.deciding):
         return ""

@@ -78,8 +78,9 @@ def choices(results: Results) -> list[Column]:
 
 
 def pretraining(results: Results) -> list[Column]:
-    """The column, where a row is pretrained (which covers rows that differ in it)."""
-    return [Pretraining()] if any(run.pretraining != "none" for run in results.completed) else []
+    """The column, where a row is pretrained (which covers rows that differ in it), or stands beside a paper's."""
+    shown = results.published or any(run.pretraining != "none" for run in results.completed)
+    return [Pretraining()] if shown else []
 
 
 def numbers(results: Results) -> list[Column]:

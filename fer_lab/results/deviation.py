@@ -1,4 +1,4 @@
-"""Whether a row repeats what the paper did, by the published entry's backbone and pretraining."""
+"""Whether a row repeats what the paper did, by the published entry's backbone, pretraining, data and input size."""
 
 from fer_lab.results.rows import Results, Row, Run
 
@@ -13,13 +13,26 @@ def deviation(results: Results, row: Row) -> str:
     if printed is None or not row.completed:
         return ""
     run = row.completed[0]
-    ours = {"backbone": run.record["model"]["backbone"], "pretraining": _kind(run)}
-    theirs = {"backbone": printed.backbone, "pretraining": printed.pretraining}
+    data, model = run.record.get("data", {}), run.record["model"]
+    ours = {
+        "backbone": model["backbone"],
+        "pretraining": _kind(run),
+        "data": data.get("name"),
+        "input size": model.get("input_size"),
+    }
+    theirs = {
+        "backbone": printed.backbone,
+        "pretraining": printed.pretraining,
+        "data": printed.dataset,
+        "input size": printed.input_size,
+    }
     parts = []
     for key, wanted in theirs.items():
         if wanted is not None and ours[key] != wanted:
             assumed = " (assumed)" if key in printed.assumed else ""
             parts.append(f"{key} {run.pretraining if key == 'pretraining' else ours[key]} instead of {wanted}{assumed}")
+    if left := data.get("split", {}).get("left_out", {}).get("take"):
+        parts.append(f"{left} training faces left out")
     return ", ".join(parts)
 
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from fer_lab.errors import FerLabError
 from fer_lab.results.collect import LOOKS, collect, read_json
 from fer_lab.results.published import load_published
-from fer_lab.results.rows import Expected, Results, Run
+from fer_lab.results.rows import COMPLETED, STALE, Expected, Results, Run
 from fer_lab.results.scrub import scrub, without_places
 from fer_lab.results.write import write_tables
 from fer_lab.schema import deciding_part
@@ -30,22 +30,28 @@ _COMMENT = "# Written by `python -m fer_lab.tables sweep={name} publish=...`; wi
 
 
 def publish(results: Results, folder: Path, paper: str | None, seeds: Sequence[int], overrides: Sequence[str]) -> Path:
-    """Copy the completed runs into `folder` and write the table from the copies.
+    """Copy the runs into `folder`, of those that are not completed only their record, and write the table from it.
 
     Args:
         results: the table; paper: the folder of its published numbers; seeds: the sweep's.
         overrides: what the command line said about the rows; what only says where things are is left out.
 
     Raises:
-        FerLabError: no run is completed, or `folder` holds records that no table.yaml belongs to.
+        FerLabError: no run is completed, one is stale, or `folder` holds records that no table.yaml belongs to.
     """
+    runs = [run for row in results.rows for run in row.runs if run.record]
+    if stale := [run for run in runs if run.status == STALE]:
+        raise FerLabError(
+            f"{stale[0].folder} is stale ({stale[0].reason or 'another config'}), which a kept table cannot tell; "
+            "train it again with rerun=always, or give the overrides that it was trained with."
+        )
     if not results.completed:
         raise FerLabError(f"No row of table '{results.name}' is completed: there is nothing to publish in {folder}.")
     records = folder / "records"
     if records.exists() and not (folder / "table.yaml").is_file():
         raise FerLabError(f"{records} is there, but no table.yaml beside it: publish into a folder of its own.")
     shutil.rmtree(records, ignore_errors=True)
-    for run in results.completed:
+    for run in runs:
         _copy(run, records / run.folder)
     table = {
         "name": results.name,
@@ -105,11 +111,14 @@ def published_rows(experiments: Path, paper: str | None) -> dict[str, Any]:
 
 
 def _copy(run: Run, target: Path) -> None:
+    completed = run.status == COMPLETED
     target.mkdir(parents=True)
-    for name in _JSON:
+    for name in _JSON if completed else _JSON[:1]:
         if content := read_json(run.path / name):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_text(json.dumps(scrub(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if not completed:
+        return
     if (run.path / "history.csv").is_file():
         shutil.copyfile(run.path / "history.csv", target / "history.csv")
     if (run.path / "config.yaml").is_file():

@@ -136,7 +136,7 @@ class Split:
 class Compared:
     """A published row beside which a row of ours is shown: test metrics in 0-1 as printed under their headings.
 
-    `assumed` names what of it the paper does not print.
+    `assumed` names what of it the paper does not print. Data and input size, in pixels, are the paper's unless said.
     """
 
     values: dict[str, float]
@@ -144,6 +144,8 @@ class Compared:
     backbone: str | None = None
     pretraining: str | None = None
     assumed: list[str] = field(default_factory=list)
+    dataset: str | None = None
+    input_size: int | None = None
 
 
 @dataclass
@@ -154,6 +156,7 @@ class Published:
     authors: str
     year: int
     dataset: str | None = None
+    input_size: int | None = None
     classes: Classes | None = None
     split: Split | None = None
     samples: list[SampleCount] = field(default_factory=list)
@@ -188,6 +191,8 @@ def load_published(folder: Path) -> Published:
         raise FerLabError(f"{path}: {reason}; see fer_lab/results/published.py for the keys.") from error
     if problem := _problem(found):
         raise FerLabError(f"{path}: {problem}.")
+    for row in found.compare.values():
+        row.dataset, row.input_size = row.dataset or found.dataset, row.input_size or found.input_size
     return found
 
 

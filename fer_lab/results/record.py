@@ -202,12 +202,15 @@ def _sha256(path: Path, changed_ns: int) -> str:
 
 
 def other_weights(cfg: DictConfig, record: dict[str, Any]) -> str:
-    """What to say where a record's pretrained weights were other bytes than the file has now; empty else, and where
-    the record, an older one, does not tell."""
-    before, now = record.get("weights_hash"), weights_hash(cfg)
-    if before in (None, now):
-        return ""
-    return f"bytes of backbone.weights={cfg.backbone.weights}: {before[:16] or 'none'} -> {now[:16] or 'none'}"
+    """What to say where a record's pretrained weights were other bytes than the file has now; empty else."""
+    return changed_weights(record, weights_hash(cfg))
+
+
+def changed_weights(record: dict[str, Any], now: str) -> str:
+    """What to say where a record's pretrained weights were other bytes than the sha256 `now`; empty where one of them
+    is not known."""
+    before = record.get("weights_hash")
+    return f"bytes of its pretrained weights: {before[:16]} -> {now[:16]}" if before and now and before != now else ""
 
 
 def leave_word(cfg: DictConfig, error: Exception) -> None:

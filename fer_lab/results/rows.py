@@ -35,11 +35,13 @@ def flattered(record: Mapping[str, Any]) -> bool:
 @dataclass(frozen=True)
 class Expected:
     """What a row composes to today: its config's hash, the file chosen for every config group, and what of the config
-    decides the result (`schema.deciding_part`), by which a stale run's difference is named."""
+    decides the result (`schema.deciding_part`), by which a stale run's difference is named; sha256 of its pretrained
+    weights' file, empty where there is none here."""
 
     config_hash: str
     choices: dict[str, str]
     deciding: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,12 @@ class Run:
         completed run."""
         if self.status == COMPLETED:
             return ""
-        reason = (self.record.get("error") or "") if self.status == FAILED else self.reason
-        return f"seed {self.seed} {self.status}{': ' if reason else ''}{reason}"
+        return f"seed {self.seed} {self.status}{': ' if self.why else ''}{self.why}"
+
+    @property
+    def why(self) -> str:
+        """The failed run's own sentence, or the keys in which a stale one differs; empty else."""
+        return (self.record.get("error") or "") if self.status == FAILED else self.reason
 
     def metric(self, split: str, name: str) -> float | None:
         """A scalar of `metrics.<split>` (`sequence.test`: of `metrics.sequence.test`), None when absent."""

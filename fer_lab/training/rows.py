@@ -117,6 +117,9 @@ class Sweep:
         for part in ("launcher", "sweeper"):
             _check_installed(part, config.hydra)
         self.table = config.table.name
+        for part in ("rows", "seeds") if self.table else ():
+            if not config.table[part]:
+                raise FerLabError(f"table.{part}=[] leaves nothing to train; name some, or leave it out.")
         self.jobs = planned(config)
         words = map(OverridesParser.create().parse_override, config.hydra.overrides.task)
         fixed = [str(word.input_line) for word in words if not word.is_sweep_override()]

@@ -10,6 +10,7 @@ import pytest
 from fer_lab.results.aggregate import headings, lines
 from fer_lab.results.collect import collect
 from fer_lab.results.compare import read_answers
+from fer_lab.results.deviation import deviation
 from fer_lab.results.published import Compared
 from fer_lab.results.rows import Expected
 from fer_lab.results.words import verdict
@@ -17,7 +18,7 @@ from fer_lab.results.write import results_csv
 from fer_lab.results.write_latex import latex
 from fer_lab.results.write_markdown import markdown
 
-from .conftest import expect
+from .conftest import expect, make_record
 
 
 def field(results, row, name):
@@ -140,6 +141,39 @@ def test_published_values_and_what_is_no_reproduction(run_factory, gather):
         "none",
         "not run",
     ]
+
+
+def test_other_data_fewer_faces_and_another_size_are_no_reproduction_either(run_factory, gather):
+    def model(size: int) -> dict:
+        return {**make_record("demo_a", 0)["model"], "input_size": size}
+
+    def data(name: str, left_out: int) -> dict:
+        return {**make_record("demo_a", 0)["data"], "name": name, "split": {"left_out": {"take": left_out}}}
+
+    run_factory("demo_a", 0, model=model(48), data=data("fer2013", 0))
+    run_factory("demo_b", 0, model=model(32), data=data("synthetic", 90))
+    printed = Compared({"test_accuracy": 0.7}, "Table 1", dataset="fer2013", input_size=48)
+    results = replace(gather(["demo_a", "demo_b"], [0]), published={"demo_a": printed, "demo_b": printed})
+    assert deviation(results, results.rows[0]) == ""
+    assert deviation(results, results.rows[1]) == (
+        "data synthetic instead of fer2013, input size 32 instead of 48, 90 training faces left out"
+    )
+    assert "Pretraining" in headings(results), "it says of what stands beside a paper that it is not pretrained"
+
+
+def test_weights_of_other_bytes_make_a_run_stale(run_factory, tmp_path):
+    run_factory("demo_a", 0, weights_hash="ab" * 32)
+    for now, status in (("ab" * 32, "completed"), ("cd" * 32, "stale"), ("", "completed")):
+        results = collect(
+            "demo",
+            "",
+            None,
+            ["demo_a"],
+            [0],
+            tmp_path,
+            lambda row, seed, now=now: replace(expect(row, seed), weights=now),
+        )
+        assert results.rows[0].runs[0].status == status
 
 
 def test_without_pretrained_rows_there_is_no_such_column(five):

@@ -56,7 +56,7 @@ def test_a_kept_table_needs_nothing_but_its_folder(kept, tmp_path):
     assert kept_tables(clone) == [clone / "paper" / "demo"]
     assert problems(clone / "paper" / "demo") == []
     results = rebuild(clone / "paper" / "demo")
-    assert [row.status for row in results.rows] == ["completed", "completed", "not run", "not run"]
+    assert [row.status for row in results.rows] == ["completed", "completed", "failed", "not run"]
     assert results.comparisons["demo_b"].differences["macro_f1"].interval is not None
     assert results.rows[0].choices["loss"] == "a"
     assert results.published["demo_a"].values == {"test_accuracy": 0.5}
@@ -79,7 +79,16 @@ def test_what_is_kept(kept):
     assert [name for name in files if "/" not in name] == [
         "results.csv", "table.md", "table.tex", "table.yaml", "timings.csv",
     ]  # fmt: skip
-    assert not any("demo_c" in name for name in files)  # a failed run keeps nothing
+    # of a failed run its sentence
+    assert [name for name in files if "demo_c" in name] == ["records/demo_c/seed0/record.json"]
+
+
+def test_a_stale_run_is_not_kept(run_factory, gather, tmp_path):
+    run_factory("demo_a", 0)
+    run_factory("demo_b", 0, config_hash="another")
+    with pytest.raises(FerLabError, match=r"demo_b/seed0 is stale .*; train it again with rerun=always"):
+        publish(gather(["demo_a", "demo_b"], [0]), tmp_path / "demo", None, [0], [])
+    assert not (tmp_path / "demo").exists()
 
 
 def test_no_place_on_a_machine_is_kept(kept, tmp_path):

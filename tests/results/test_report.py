@@ -63,6 +63,15 @@ def test_nothing_is_fetched(demo, tmp_path, page):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_stale_run_says_why(run_factory, gather, page, tmp_path):
+    run_factory("demo_a", 0)
+    run_factory("demo_b", 0, parent="demo_a", parent_key="0ld")
+    page(gather(["demo_a", "demo_b"], [0]))
+    runs = (tmp_path / "report.html").read_text().partition("The runs behind the numbers")[2]
+    assert "demo_a has run again since: 0ld -" in runs
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_every_section_and_run_is_there(demo, page):
     shown = page(demo)
     sections = [

@@ -79,7 +79,7 @@ def test_a_run_of_other_weights_is_stale_and_names_them(run: Callable, short_swe
     assert "2 stale" in printed
     code, printed = run(*words)
     assert (code, "2 stale" in printed) == (1, True)
-    assert f"bytes of backbone.weights={weights}: " in printed
+    assert "bytes of its pretrained weights: " in printed
     assert not (tmp_path / ROWS[0] / "seed0" / REFUSED).exists()  # the file itself tells
     save_file(body, weights)
     code, printed = run(*words)
@@ -140,3 +140,11 @@ def test_a_damaged_record_is_one_row_s_failure(run: Callable, short_sweep: list[
     assert record.read_text() == "{"
     code, printed = run(*short_sweep, "rerun=always")
     assert (code, "2 completed" in printed) == (0, True)
+
+
+@pytest.mark.parametrize("part", ["rows", "seeds"])
+def test_a_table_without_rows_or_seeds_is_refused(part: str, run: Callable, sweep: list[str], tmp_path: Path) -> None:
+    for dry in ([], ["--dry"]):
+        code, printed = run(*sweep, f"table.{part}=[]", *dry)
+        assert (code, list(tmp_path.iterdir())) == (1, [])
+        assert f"table.{part}=[] leaves nothing to train" in printed

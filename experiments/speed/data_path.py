@@ -88,11 +88,13 @@ def augment(faces: Tensor, generator: torch.Generator) -> Tensor:
         return torch.rand(count, generator=generator) < p
 
     angle = torch.deg2rad(draw(-12, 12)) * (moves := happens(0.9))
-    scale = torch.where(moves, draw(0.85, 1.15), 1.0)
-    shift = torch.stack([draw(-0.2, 0.2), draw(-0.2, 0.2)], 1) * moves[:, None]  # of -1..1: a tenth of the side
+    across, along = (torch.where(moves, draw(0.85, 1.15), 1.0) for _ in range(2))  # drawn apart, as A.Affine does
+    pixels = [(side * draw(-0.1, 0.1)).trunc() for _ in range(2)]  # whole ones, as albumentations moves and cuts by
+    shift = 2 / side * torch.stack(pixels, 1) * moves[:, None]
     mirror = torch.where(happens(0.5), -1.0, 1.0)
-    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    theta = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    first = torch.stack([cos * mirror / across, -sin / across], 1)
+    theta = torch.stack([first, torch.stack([sin * mirror / along, cos / along], 1)], 1)
     theta = torch.cat([theta, shift[:, :, None]], 2)
     grid = F.affine_grid(theta, list(faces.shape), align_corners=False)
     faces = F.grid_sample(faces, grid, padding_mode="reflection", align_corners=False)
@@ -102,8 +104,8 @@ def augment(faces: Tensor, generator: torch.Generator) -> Tensor:
     gamma = torch.where(happens(0.3), draw(0.6, 1.6), 1.0)
     faces = 255 * (faces / 255) ** gamma[:, None, None, None]
     hole = happens(0.33)
-    height, width = (draw(0.15, 0.4) * side * hole for _ in range(2))
-    top, left = draw(0, 1) * (side - height), draw(0, 1) * (side - width)
+    height, width = ((draw(0.15, 0.4) * side).trunc() * hole for _ in range(2))
+    top, left = ((draw(0, 1) * (side - size + 1)).trunc() for size in (height, width))
     line = torch.arange(side)
     rows = (line >= top[:, None]) & (line < (top + height)[:, None])
     columns = (line >= left[:, None]) & (line < (left + width)[:, None])

@@ -35,9 +35,6 @@ class Rung:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-PERCENTILE = {"calibration": "percentile", "calibration_faces": 512}  # a tail wants more faces than an end
-
-
 def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pruned: str | None = None) -> list[Rung]:
     """The rungs that make sense for a network.
 
@@ -108,7 +105,7 @@ def twin(rung: Rung, ladder: Sequence[Rung]) -> int | None:
     if rung.network.endswith((DISTILLED, QAT)):
         plain = replace(rung, name="", network=untrained(rung.network))
     elif "calibration" in rung.settings:
-        others = {name: value for name, value in rung.settings.items() if name not in PERCENTILE}
+        others = {name: value for name, value in rung.settings.items() if name != "calibration"}
         plain = replace(rung, name="", settings=others)
     else:
         return None

@@ -42,7 +42,7 @@ GATED = 128  # faces whose gates are averaged
 ASKED = 1024  # training faces in memory at a time
 #: How many times as long as asking FP32 about a face on one core, on 2 cores: fitting with it; a pass of distillation;
 #: what comes with each face that a last layer is refitted on, validation and test included. And seconds of any rung.
-FITTING, DISTILLING, ASKING, ANY = 5.5, 1.3, 1.2, 30.0
+FITTING, DISTILLING, ASKING, ANY = 4.7, 1.3, 1.2, 30.0
 
 
 class Workshop:

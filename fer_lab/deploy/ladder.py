@@ -59,9 +59,7 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
         Rung("int8", "onnxruntime", "int8"),
         Rung("int8, stem too", "onnxruntime", "int8", settings={"float_stem": False}),
         Rung("int8, per tensor", "onnxruntime", "int8", settings={"per_channel": False, "equalization": True}),
-        Rung(
-            "int8, percentile", "onnxruntime", "int8", settings={"calibration": "percentile", "calibration_faces": 512}
-        ),
+        Rung("int8, percentile", "onnxruntime", "int8", settings={"calibration": "percentile"}),
         Rung("int8, convolutions only", "onnxruntime", "int8", settings={"op_types": ["Conv"]}),
     ]
     if acts:

@@ -66,7 +66,7 @@ def main() -> None:
     few = training.images[np.sort(np.random.default_rng(0).permutation(len(training))[:FITTED])]
     for name in options.changes:
         changed = CHANGES[name](run.network, few, mean_gates(run.network, few))
-        fitted = reconstruct(changed, run.network, few)
+        fitted, _ = reconstruct(changed, run.network, few)
         remeasure(changed, few)
         show(f"{name}, BatchNorm measured anew", answers(of_network(changed), faces))
         show(f"{name}, layers fitted", answers(of_network(fitted), faces))

@@ -20,7 +20,7 @@ from fer_lab.models.lean_timm import BatchNormAct2d, ConvBnAct, DepthwiseSeparab
 from fer_lab.models.network import Network
 
 BATCH, FACES, PLACES = 32, 128, 48  # faces looked at, at most, and places of each
-EVERY = 3  # which of the places tell the shift; all tell the cap, which rare values decide
+EVERY = 6  # which of the places tell the shift; all tell the cap, which rare values decide
 SHIFTS = np.linspace(-1.5, 1.5, 25)
 KEPT = 0.9995  # share of a channel's values that are not clipped
 LEAST = 0.05  # a channel's cap is at least so much of its layer's greatest value, lest rare noise be blown up

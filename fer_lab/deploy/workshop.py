@@ -1,5 +1,6 @@
 """Builds the file of a rung of the ladder: the network it asks for, as a graph or a flatbuffer, in its precision."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -61,7 +62,8 @@ class Workshop:
         """training: for ranges (class-balanced), fits and distillation. quantizer: None where only float rungs are
         built. pruning: None for none. refit_faces: on how many an INT8 file's last layer is fitted anew; 0: left."""
         self.trained, self.macs, self.training = run.network, run.record["model"]["macs"], training
-        self.classes = len(run.class_names)
+        unknown = np.full((len(training), len(run.class_names)), np.nan, np.float32)
+        self._known = defaultdict[str, np.ndarray](unknown.copy)  # logits of training faces by network, NaN till asked
         count = max(DRAWN, quantizer.calibration_faces if quantizer else 0)
         self.faces = training.images[draw_balanced(training.labels, count, seed)]
         self.quantizer, self.distillation, self.seed = quantizer, distillation, seed
@@ -113,8 +115,8 @@ class Workshop:
 
         pace: milliseconds of the trained network in FP32, one face, one thread.
         """
-        # half of it is asking the trained network, once for all rungs
-        faces = (ASKING / 2 if ("answers", TRAINED) in self._made else ASKING) * len(self.refit_rows)
+        unknown = np.isnan(self._known[TRAINED][self.refit_rows, 0]).sum()  # asked about once for all rungs
+        faces = ASKING / 2 * (len(self.refit_rows) + unknown)
         if rung.network == TRAINED or ("network", rung.network, False) in self._made:
             return ANY / 2 + faces * pace / 1e3
         steps = [rung.network]
@@ -174,14 +176,15 @@ class Workshop:
         """A changed network, brought back layer by layer to what the trained one answers; how near it came, in nats on
         faces that the fit did not see."""
         drawn = np.random.default_rng(self.seed).permutation(len(self.training))
-        held, own = (self.training.images[np.sort(drawn[part])] for part in (slice(HELD), slice(HELD, HELD + FITTED)))
-        network = reconstruct(network, self.trained, own if len(own) else held, self.seed)
-        return network, {"reconstructed": divergence(network, self.trained, held)}
+        held, own = np.sort(drawn[:HELD]), np.sort(drawn[HELD : HELD + FITTED])
+        rows, faces = own if len(own) else held, self.training.images
+        network, answers = reconstruct(network, self.trained, faces[rows], self.seed)
+        self._known[TRAINED][rows] = answers  # they need not be asked for any more
+        return network, {"reconstructed": divergence(network, self.trained, faces[held])}
 
     def _answers(self, rows: np.ndarray, name: str = TRAINED) -> np.ndarray:
         """A network's logits of training faces, float32 N×K; each face is asked about once."""
-        unknown = np.full((len(self.training), self.classes), np.nan, np.float32)
-        known = self._once(("answers", name), lambda: unknown)
+        known = self._known[name]
         missing = np.unique(rows[np.isnan(known[rows, 0])])
         rung = Rung("fp32", "onnxruntime", "fp32", name)
         logits_of = self._once(("asked", name), lambda: refit.asked(self.graph(rung)))

@@ -9,7 +9,7 @@ from torch import nn
 
 from fer_lab.deploy.activations import freeze_gates, mean_gates, squeeze_excites
 from fer_lab.deploy.distill import divergence, remeasure
-from fer_lab.deploy.reconstruct import _every, reconstruct
+from fer_lab.deploy.reconstruct import _enough, reconstruct
 from fer_lab.deploy.relu6 import fit_relu6
 from fer_lab.models.network import Network, build_network
 from fer_lab.schema import compose
@@ -37,7 +37,8 @@ def logits(network: Network, faces: np.ndarray) -> np.ndarray:
 
 
 def test_an_unchanged_network_stays(tiny: Network, faces: np.ndarray) -> None:
-    same = reconstruct(tiny, tiny, faces[:8])
+    same, answers = reconstruct(tiny, tiny, faces[:8])
+    np.testing.assert_allclose(answers, logits(tiny, faces[:8]), atol=1e-4)
     assert same is not tiny
     assert np.abs(logits(same, faces) - logits(tiny, faces)).max() < 1e-3
 
@@ -49,14 +50,14 @@ def test_weights_that_were_moved_come_back(tiny: Network, faces: np.ndarray) -> 
         for module in changed.modules():
             if isinstance(module, nn.Conv2d) and module.groups in (1, module.in_channels):
                 module.weight *= 1.5
-    again = reconstruct(changed, tiny, faces[:32])
+    again, _ = reconstruct(changed, tiny, faces[:32])
     off, back = (np.abs(logits(each, faces[32:]) - logits(tiny, faces[32:])).mean() for each in (changed, again))
     assert back < 0.1 * off
 
 
 def test_another_activation_is_made_up_for(tiny: Network, faces: np.ndarray) -> None:
     changed = fit_relu6(tiny, faces)
-    fitted = reconstruct(changed, tiny, faces[:32])
+    fitted, _ = reconstruct(changed, tiny, faces[:32])
     assert divergence(fitted, tiny, faces[32:]) < divergence(changed, tiny, faces[32:])
     assert divergence(tiny, tiny, faces[32:]) == pytest.approx(0, abs=1e-6)
     assert not fitted.training
@@ -76,14 +77,15 @@ def test_the_gates_that_differ_least_are_frozen_first(tiny: Network, faces: np.n
     assert {*blocks} - kept == {blocks[int(np.argmin(errors))]}
 
 
-def test_a_layer_of_few_weights_needs_few_faces() -> None:
+def test_a_layer_of_few_weights_needs_few_faces_and_places() -> None:
     """64 batches of 16 faces with 20 places each give 20,480 rows; an output of 3×3 depthwise weights wants 2,700."""
-    places = torch.arange(20), torch.arange(20)
-    target = [(places, torch.zeros(16, 480, 20))] * 64
-    assert _every(nn.Conv2d(480, 480, 3, groups=480), target, 1024) == 2  # 512 faces at least
-    assert _every(nn.Conv2d(480, 480, 3, groups=480), target * 4, 4096) == 8
-    assert _every(nn.Conv2d(480, 480, 3, groups=480), target, 500) == 1
-    assert _every(nn.Conv2d(60, 480, 1), target * 4, 4096) == 4  # 18,000 of 81,920 rows
-    assert _every(nn.Conv2d(240, 480, 1), target, 1024) == 1
-    assert _every(nn.Linear(1, 7), [(None, torch.zeros(16, 7))] * 64, 1024) == 2
-    assert _every(nn.Linear(1280, 7), [(None, torch.zeros(16, 7))] * 64, 1024) == 1
+    places = torch.arange(20), torch.arange(20), torch.Size((4, 5))
+    target = [(places, torch.zeros(16, 480, 20))]
+    assert _enough(nn.Conv2d(480, 480, 3, groups=480), target, 1024) == (2, 6)  # 512 faces at least
+    assert _enough(nn.Conv2d(480, 480, 5, groups=480), target, 1024) == (2, 15)
+    assert _enough(nn.Conv2d(480, 480, 3, groups=480), target, 4096) == (8, 6)
+    assert _enough(nn.Conv2d(480, 480, 3, groups=480), target, 500) == (1, 6)
+    assert _enough(nn.Conv2d(60, 480, 1), target, 4096) == (4, 18)  # 18,000 of 81,920 rows: every fourth face, at least
+    assert _enough(nn.Conv2d(240, 480, 1), target, 1024) == (1, 20)
+    assert _enough(nn.Linear(1, 7), [(None, torch.zeros(16, 7))], 1024) == (2, 1)
+    assert _enough(nn.Linear(1280, 7), [(None, torch.zeros(16, 7))], 1024) == (1, 1)

@@ -108,7 +108,7 @@ def test_layers_fitted_behind_it_come_closer_than_behind_relu6_as_it_is(faces: n
             if is_curved(child):
                 setattr(parent, name, nn.ReLU6())
     off, left = (
-        divergence(reconstruct(each, network, faces[:32]), network, faces[32:])
+        divergence(reconstruct(each, network, faces[:32])[0], network, faces[32:])
         for each in (plain, fit_relu6(network, faces[:32]))
     )
     assert left < off

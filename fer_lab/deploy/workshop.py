@@ -38,12 +38,12 @@ CHANGES: dict[str, Callable[[Network, np.ndarray, Gates], Network]] = {
 }
 DRAWN = 512  # training faces at least, as many of each class, of which every step takes what it wants
 DRAFT_FACES, LITERT_FACES, OPENVINO_FACES = 4, 128, 300  # calibration faces: a draft's latency depends on none
-FITTED, HELD = 1024, 128  # faces that a change is reconstructed on, and that tell how near it comes
+FITTED, HELD = 768, 128  # faces that a change is reconstructed on, and that tell how near it comes
 GATED = 128  # faces whose gates are averaged
 ASKED = 1024  # training faces in memory at a time
 #: How many times as long as asking FP32 about a face on one core, on 2 cores: fitting with it; a pass of distillation;
 #: what comes with each face that a last layer is refitted on, validation and test included. And seconds of any rung.
-FITTING, DISTILLING, ASKING, ANY = 4.7, 1.3, 1.2, 30.0
+FITTING, DISTILLING, ASKING, ANY = 3.5, 1.3, 1.2, 30.0
 
 
 class Workshop:

@@ -235,7 +235,7 @@ def test_no_network_is_fitted_that_would_not_be_done_in_time(climb: Any, monkeyp
 
 def test_how_long_a_rung_takes_by_hand(tiny_run: Path) -> None:
     """At 2 ms a face: 30 s, half where the network is there, 1.2 × 40 faces to ask about, half where the trained one
-    was asked, 4.7 × 1024 to fit with, 1.3 × 10^12 / MACs to distil."""
+    was asked, 3.5 × 768 to fit with, 1.3 × 10^12 / MACs to distil."""
     from fer_lab.data.dataset import build_data
     from fer_lab.evaluation.run import load_run
 
@@ -245,8 +245,8 @@ def test_how_long_a_rung_takes_by_hand(tiny_run: Path) -> None:
     plain, taught, other = (Rung("int8", "onnxruntime", "int8", net) for net in ("relu6", f"relu6 + {DISTILLED}", QAT))
     distilling = 1.3 * 1e12 / run.record["model"]["macs"]
     assert workshop.seconds(Rung("int8", "onnxruntime", "int8"), 2.0) == pytest.approx(15 + 1.2 * 40 / 500)
-    assert workshop.seconds(plain, 2.0) == pytest.approx(30 + (1.2 * 40 + 4.7 * 1024) / 500)
-    assert workshop.seconds(taught, 2.0) == pytest.approx(30 + (1.2 * 40 + 4.7 * 1024 + distilling) / 500)
+    assert workshop.seconds(plain, 2.0) == pytest.approx(30 + (1.2 * 40 + 3.5 * 768) / 500)
+    assert workshop.seconds(taught, 2.0) == pytest.approx(30 + (1.2 * 40 + 3.5 * 768 + distilling) / 500)
     assert workshop.seconds(other, 2.0) == pytest.approx(30 + (1.2 * 40 + distilling) / 500)
     workshop.pruning = Pruning(macs=0.5)
     pruned = Rung("int8", "onnxruntime", "int8", "pruned to 0.50 MACs")

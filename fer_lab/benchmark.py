@@ -36,8 +36,9 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
     """
     run, plan = find_run(cfg), plan_of(cfg.benchmark)
     settings = {key: value for key, value in OmegaConf.to_container(cfg.benchmark).items() if key != "compiled"}  # type: ignore[union-attr]
-    files, here = _files(run, cfg.benchmark.compiled), environment()
-    kept = {} if cfg.rerun == "always" else _kept(run, files, settings, here["hardware"])
+    files, now = _files(run, cfg.benchmark.compiled), environment()
+    here = {"hardware": now["hardware"], "versions": now["versions"] | runtime_versions()}
+    kept = {} if cfg.rerun == "always" else _kept(run, files, settings, here)
     wanted = {name: file for name, file in files.items() if name not in kept}
     references = {name: files[name] for file in wanted.values() for name in bases(file, files).values()}
 
@@ -55,8 +56,7 @@ def benchmark(cfg: DictConfig) -> dict[str, Any]:
         "entries": [entries[name] for name in files if name in entries],
         "failed": failed,
         "settings": settings,
-        "hardware": here["hardware"],
-        "versions": here["versions"] | runtime_versions(),
+        **here,
     }
     write_json(run / "benchmark.json", result)
     refresh_card(run)
@@ -96,11 +96,11 @@ def _files(run: Path, compiled: bool) -> dict[str, Entry]:
     return found
 
 
-def _kept(run: Path, files: dict[str, Entry], settings: dict[str, Any], hardware: dict[str, Any]) -> dict[str, Entry]:
-    """Entries of the last benchmark that measuring again would repeat."""
+def _kept(run: Path, files: dict[str, Entry], settings: dict[str, Any], here: dict[str, Any]) -> dict[str, Entry]:
+    """Entries of the last benchmark that measuring again, with the hardware and versions of `here`, would repeat."""
     path = run / "benchmark.json"
     last = json.loads(path.read_text()) if path.is_file() else {}
-    if last.get("settings") != settings or last.get("hardware") != hardware:
+    if any(last.get(key) != value for key, value in {"settings": settings, **here}.items()):
         return {}
     same = {entry["name"]: entry for entry in last["entries"]}
     return {name: same[name] for name, file in files.items() if name in same and file.items() <= same[name].items()}

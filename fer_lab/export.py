@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fer_lab.data.dataset import FaceData, build_data
+from fer_lab.deploy import ship
 from fer_lab.deploy.card import write_takeaway
 from fer_lab.deploy.copies import Copies
 from fer_lab.deploy.parity import require_parity
@@ -21,7 +22,6 @@ from fer_lab.deploy.refit import affordable
 from fer_lab.deploy.runtimes import describe
 from fer_lab.deploy.search import recalibrated
 from fer_lab.deploy.selection import each_row, find_run
-from fer_lab.deploy.ship import FLOAT, INT8, SHOWN, find_int8, fp32_logits, plan_search, prove, torch_probabilities
 from fer_lab.deploy.workshop import Workshop
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.decision import decide
@@ -53,7 +53,11 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     data = build_data(run.cfg)
     if data.meta["hash"] != run.record["data_hash"]:
         raise FerLabError(f"{run.folder}: its data has changed since it was trained: train again, then export")
+    if cfg.export.parity_faces < 1:
+        raise FerLabError("export.parity_faces must be at least 1: files are compared with the network on them")
     distillation, pruning = build(cfg.export.distill), build(cfg.export.prune)
+    if pruning.name and cfg.target is None:
+        raise FerLabError("export.prune adds rungs to the search for a target: add target=int8")
     quantizer = build(cfg.quantization)
     count = affordable(cfg.export.refit_faces, cfg.export.refit_tmacs, run.record["model"]["macs"])
     # A folder of its own until everything is proven: what lies in export/ is always a whole, checked set.
@@ -61,7 +65,7 @@ def export(cfg: DictConfig) -> dict[str, Any]:
     shutil.rmtree(part, ignore_errors=True)
     with closing(Workshop(run, data.split("train"), quantizer, distillation, cfg.seed, pruning, count)) as workshop:
         files, found = _build(cfg, run, workshop, data, part, started)
-    sample = write_takeaway(part, run, files)
+    sample = write_takeaway(part, run, files, found.get("test"))
     seconds = round(time.perf_counter() - started, 2)
     result = {"run_key": run.record["key"], "files": files, "sample": sample, "seconds": seconds, **found}
     write_json(part / "export.json", result)
@@ -80,28 +84,27 @@ def _build(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """The files, by name, in `part`; and what a search found, empty without one."""
     metadata, validation = describe(run), data.split("validation")
-    ladder = None if cfg.target is None else plan_search(cfg, run, workshop, metadata)
-    faces = validation.images[: cfg.export.parity_faces]
+    ladder = None if cfg.target is None else ship.plan_search(cfg, run, workshop, metadata)
+    rows = ship.spread_rows(validation, cfg.export.parity_faces)
     with workshop.beside_conversions():
-        expected = torch_probabilities(run, metadata, validation, len(faces))
+        expected = ship.torch_probabilities(run, metadata, validation, rows)
         with Console(stderr=True).status("tracing the network to ONNX"):
-            path = workshop.write(FLOAT, metadata, part / "model", draft=False)
-        logits = fp32_logits(Copies(path, torch.get_num_threads()), run, validation, "validation")
-        files = {"onnx_fp32": prove(path, "fp32", validation, faces, expected, logits)}
+            path = workshop.write(ship.FLOAT, metadata, part / "model", draft=False)
+        logits = ship.fp32_logits(Copies(path, torch.get_num_threads()), run, validation, "validation")
+        files = {"onnx_fp32": ship.prove(path, "fp32", validation, rows, expected, logits)}
     require_parity(files["onnx_fp32"]["parity"], path.name)
+    if cfg.export.fp16:
+        half = ship.write_half(workshop, metadata, part / "model_fp16.onnx")
+        files["onnx_fp16"] = ship.prove(half, "fp16", validation, rows, expected)
     if ladder is not None:
-        found = find_int8(cfg, run, workshop, ladder, metadata, data, path, logits, part, started)
-        files |= {
-            name: prove(file, precision, validation, faces, expected, logits if precision == "fp32" else known) | more
-            for name, (file, precision, more, known) in found.pop("files").items()
-        }
-        return files, found
+        found = ship.find_int8(cfg, run, workshop, ladder, metadata, data, path, logits, part, started)
+        return files | ship.prove_all(found.pop("files"), validation, rows, expected, logits), found
     if workshop.quantizer is not None:
-        path = workshop.write(INT8, metadata, part / "model_int8", draft=False)
+        path = workshop.write(ship.INT8, metadata, part / "model_int8", draft=False)
         logits = predict(Copies(path, torch.get_num_threads()).logits, validation, "INT8 calibration")
         own = recalibrated(metadata, decide(run.cfg, logits, validation.labels, validation.groups))
-        workshop.write(INT8, own, path, draft=False)
-        files["onnx_int8"] = prove(path, "int8", validation, faces, expected)
+        workshop.write(ship.INT8, own, path, draft=False)
+        files["onnx_int8"] = ship.prove(path, "int8", validation, rows, expected)
     return files, {}
 
 
@@ -111,10 +114,10 @@ def _show(folder: Path, trained: Mapping[str, Any], files: dict[str, dict[str, A
     table.add_column("file", no_wrap=True)
     for name in ("KB", "max diff", "top-1 same", "accuracy", "macro-F1", "ECE"):
         table.add_column(name, justify="right")
-    table.add_row("torch", "", "", "", *(f"{trained[name]:.4f}" for name in SHOWN[:3]))
+    table.add_row("torch", "", "", "", *(f"{trained[name]:.4f}" for name in ship.SHOWN[:3]))
     for entry in files.values():
         agreement = (f"{entry['bytes'] / 1000:.0f}", f"{entry['parity']['max']:.1e}", f"{entry['parity']['top1']:.1%}")
-        table.add_row(entry["file"], *agreement, *(f"{entry['validation'][name]:.4f}" for name in SHOWN[:3]))
+        table.add_row(entry["file"], *agreement, *(f"{entry['validation'][name]:.4f}" for name in ship.SHOWN[:3]))
     Console().print(table)
 
 

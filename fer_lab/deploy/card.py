@@ -38,11 +38,13 @@ _ABOUT_LABELS = {
 _TAGS = ["facial-expression-recognition", "emotion-recognition", "onnx", "quantization"]
 
 
-def write_takeaway(folder: Path, run: LoadedRun, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def write_takeaway(
+    folder: Path, run: LoadedRun, files: Mapping[str, Mapping[str, Any]], test: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Write labels.json, example.py, its face and the model card beside the exported files.
 
     Args:
-        folder: where the files are; run: what they came from; files: the entries of export.json.
+        folder: where the files are; run: what they came from; files, test: of export.json.
 
     Returns:
         What export.json records as `sample`: the face's file and sha256, and by file the probabilities it gives.
@@ -52,7 +54,7 @@ def write_takeaway(folder: Path, run: LoadedRun, files: Mapping[str, Mapping[str
     np.save(folder / FACE, face)
     shutil.copyfile(_HERE / EXAMPLE, folder / EXAMPLE)
     write_json(folder / LABELS, list(run.class_names))
-    (folder / CARD).write_text(card(run.folder, files), encoding="utf-8", newline="\n")
+    (folder / CARD).write_text(card(run.folder, files, test), encoding="utf-8", newline="\n")
     answers = {
         entry["file"]: Classifier.load(folder / entry["file"]).probabilities(face[np.newaxis])[0].tolist()
         for entry in files.values()
@@ -66,15 +68,16 @@ def refresh_card(run: Path) -> Path | None:
     if not listing.is_file():
         return None
     path = listing.parent / CARD
-    path.write_text(card(run, json.loads(listing.read_text())["files"]), encoding="utf-8", newline="\n")
+    content = json.loads(listing.read_text())
+    path.write_text(card(run, content["files"], content.get("test")), encoding="utf-8", newline="\n")
     return path
 
 
-def card(run: Path, files: Mapping[str, Mapping[str, Any]]) -> str:
+def card(run: Path, files: Mapping[str, Mapping[str, Any]], test: Mapping[str, Any] | None = None) -> str:
     """The model card of a completed run's exported files.
 
     Args:
-        run: the run's folder; files: the entries of its export.json.
+        run: the run's folder; files: the entries of its export.json; test: what that says of a search's choice.
     """
     record = read_record(run)
     assert record is not None
@@ -95,8 +98,10 @@ def card(run: Path, files: Mapping[str, Mapping[str, Any]]) -> str:
         classes=record["model"]["class_names"],
         record=record,
         data=data,
-        files=[{**entry, "ms": timed.get(entry["file"])} for entry in files.values()],
+        files=[{"network": None, **entry, "ms": timed.get(entry["file"])} for entry in files.values()],
         speed=speed,
+        lost=_lost(test),
+        cropped=cfg.data.get("crop", "none") != "none" or bool(data["crop_margin"]),
         shape=(data["size"], data["size"], colours),
         channels=data["channels"],
         aligned=cfg.data.get("crop") == "detect" and bool(cfg.data.get("align")),
@@ -180,6 +185,15 @@ def _speed(run: Path) -> tuple[dict[str, float], str]:
     threads = count(entries[0]["threads"], "thread") if entries else "no thread"
     sentence = f"Latency: median, batch of one, {threads}, {processor(content['hardware'])}."
     return {Path(entry["file"]).name: entry["latency_ms_median"] for entry in entries}, sentence
+
+
+def _lost(test: Mapping[str, Any] | None) -> str | None:
+    """What a search's choice loses on the test split, in words."""
+    drops = (test or {}).get("drops", {}).items()
+    said = [
+        f"{d['points']:.2f} points of {n.replace('_f1', '-F1')} [{d['low']:.2f}, {d['high']:.2f}]" for n, d in drops
+    ]
+    return " and ".join(said) or None
 
 
 def _robustness(run: Path, key: str) -> dict[str, Any] | None:

@@ -150,7 +150,7 @@ def best_of_each_kind(trials: Sequence[Trial]) -> list[Trial]:
     """The fastest trial of every runtime and precision: of those that pass, in FP32 of the trained network's."""
     kinds = {trial.kind for trial in trials}
     found = [fastest_float([trial for trial in trials if trial.kind == kind]) for kind in kinds if kind[1] == "fp32"]
-    coarse = contenders(trials, COARSE)
+    coarse = [trial for precision in COARSE for trial in contenders(trials, (precision,))]  # INT8 as `choose` has it
     found += [next((t for t in coarse if t.kind == kind and t.passes), None) for kind in kinds if kind[1] != "fp32"]
     return sorted((trial for trial in found if trial is not None), key=trials.index)
 

@@ -35,11 +35,13 @@ class Rung:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pruned: str | None = None) -> list[Rung]:
+def rungs(
+    network: Network, runtimes: Sequence[str], only: str | None = None, pruned: str | None = None, bf16: bool = False
+) -> list[Rung]:
     """The rungs that make sense for a network.
 
     runtimes: which to try. only: a regular expression that names must match somewhere; float ones stay, for comparison.
-    pruned: name of the pruned network, if there is one.
+    pruned: name of the pruned network, if there is one. bf16: whether the processor computes in it.
     """
     acts, gates = curved(network), bool(squeeze_excites(network))
 
@@ -69,7 +71,7 @@ def rungs(network: Network, runtimes: Sequence[str], only: str | None = None, pr
     found += [
         Rung("fp32", "openvino", "fp32"),
         *(Rung(f"fp32, {name}", "openvino", "fp32", name) for name in floats),
-        Rung("bf16", "openvino", "bf16"),
+        *[Rung("bf16", "openvino", "bf16")] * bf16,
         Rung("int8", "openvino", "int8"),
         Rung("int8, stem too", "openvino", "int8", settings={"float_stem": False}),
         Rung("int8, symmetric", "openvino", "int8", settings={"preset": "performance"}),

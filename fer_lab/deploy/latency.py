@@ -145,6 +145,7 @@ def measure(targets: Mapping[str, Target], plan: Plan, start: Any = None) -> dic
                         measured.calls.setdefault(setting, []).append(answer["calls_ms"])
                     elif setting == first:
                         measured.error = answer["error"]
+                        measured.calls.clear()  # of fewer rounds than the others'
                     else:
                         measured.refused[setting] = answer["error"]
                         measured.calls.pop(setting, None)
@@ -163,6 +164,8 @@ def process() -> Iterator["Child"]:
             yield Child(child)
         finally:
             child.kill()
+            with suppress(OSError):  # what a child that had ended was asked is still to be written
+                child.stdin.close()  # type: ignore[union-attr]
 
 
 class Child:

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -100,9 +101,11 @@ def _precision(name: str) -> Precision:
 
 
 def has_bf16() -> bool:
-    """Whether this CPU computes in bfloat16 (AMX or AVX512-BF16); elsewhere OpenVINO answers in float32."""
-    core = _openvino().Core()
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    """Whether this CPU computes in bfloat16 (AMX or AVX512-BF16); elsewhere OpenVINO, where there is one, answers in
+    float32."""
+    if find_spec("openvino") is None:
+        return False
+    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def read_graph(graph: "onnx.ModelProto") -> "Model":

@@ -4,7 +4,7 @@ import io
 import logging
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +99,12 @@ class StaticInt8:
                 raise FerLabError(f"quantization.{name}={getattr(self, name)} is unknown: choose {', '.join(known)}")
         if self.calibration_faces < 1:
             raise FerLabError("quantization.calibration_faces must be at least 1: ranges are measured on faces")
+        check_patterns("quantization.float_nodes", self.float_nodes or ())
+        unknown = [name for name in self.op_types or () if not onnx.defs.has(name)]
+        if unknown:
+            raise FerLabError(
+                f"quantization.op_types: ONNX has no operator {unknown[0]}: give names such as Conv, Gemm"
+            )
 
     def quantize(self, graph: onnx.ModelProto, faces: np.ndarray) -> onnx.ModelProto:
         """The INT8 version of `graph` (faces -> logits); `faces`: uint8 N×H×W×C training faces, native size.
@@ -137,6 +143,15 @@ class StaticInt8:
     def _kept_float(self, model: onnx.ModelProto) -> list[str]:
         patterns = [re.compile(pattern) for pattern in self.float_nodes or ()]
         return [n.name for n in model.graph.node if any(p.match(n.op_type) or p.match(n.name) for p in patterns)]
+
+
+def check_patterns(key: str, patterns: Iterable[str]) -> None:
+    """Raise FerLabError for the first that is no regular expression."""
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise FerLabError(f"{key}: {pattern} is no regular expression: {error}") from None
 
 
 def float_logits(model: onnx.ModelProto) -> onnx.ModelProto:

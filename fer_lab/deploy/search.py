@@ -229,7 +229,7 @@ def show(trials: Sequence[Trial], chosen: Trial | None, limits: Limits) -> None:
     table.add_column("verdict")
     for trial in sorted(trials, key=lambda trial: trial.latency_ms or float("inf")):
         fallen = [_interval(trial.drops.get(name)) for name in ("accuracy", "macro_f1")]
-        base = trial.rung.precision == "fp32" and trial.rung.network == TRAINED
+        base = trial.rung.precision == "fp32" and trial.rung.network == TRAINED and trial.latency_ms
         table.add_row(
             trial.rung.runtime,
             trial.rung.name,

@@ -15,7 +15,10 @@ from fer_lab.deploy.distill import in_cpu_layout
 from fer_lab.deploy.judge import Reference, Trial, best_of_each_kind, choose, drops, fastest_float
 from fer_lab.deploy.ladder import TRAINED, Rung, rungs, twin
 from fer_lab.deploy.metadata import ModelMetadata
-from fer_lab.deploy.parity import parity
+from fer_lab.deploy.onnx import half, save
+from fer_lab.deploy.openvino import has_bf16
+from fer_lab.deploy.parity import parity, require_parity
+from fer_lab.deploy.quantization import check_patterns
 from fer_lab.deploy.runtimes import Classifier, TorchClassifier
 from fer_lab.deploy.search import OVERTIME, recalibrated, search, show, size
 from fer_lab.deploy.workshop import Workshop
@@ -40,20 +43,20 @@ def prove(
     path: Path,
     precision: str,
     validation: FaceSplit,
-    faces: np.ndarray,
+    rows: np.ndarray,
     expected: np.ndarray,
     known: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The entry of export.json: what the file is, how it agrees with torch, how good it is on validation.
 
     Args:
-        faces, expected: the first raw faces of validation, uint8 N×H×W×C, and the network's probabilities of them,
-            float N×K. known: logits of all of validation, float32 M×K, from when the same file was judged. If it gives
-            the first N again, it is not asked about the others again.
+        rows, expected: N raw faces of validation, by place, and the network's probabilities of them, float N×K.
+        known: logits of all of validation, float32 M×K, from when the same file was judged. If it gives those of
+            `rows` again, it is not asked about the others again.
     """
     classifier = Copies(path, torch.get_num_threads())
-    own, probabilities = classifier.answers(faces)
-    if known is not None and np.allclose(own, known[: len(faces)], atol=1e-3):
+    own, probabilities = classifier.answers(validation.images[rows])
+    if known is not None and np.allclose(own, known[rows], atol=1e-3):
         logits = known
     else:
         logits = predict(classifier.logits, validation, f"validation, {path.name}")
@@ -81,7 +84,7 @@ def kept_logits(
     if not kept.is_file():
         return None
     known, labels = load_predictions(kept, run.class_names)
-    rows = np.unique(np.linspace(0, len(split) - 1, min(PROBES, len(split))).astype(int))
+    rows = spread_rows(split, PROBES)
     if not np.array_equal(labels, split.labels):
         return None
     return known if np.allclose(classifier.logits(split.images[rows]), known[rows], rtol=0, atol=within) else None
@@ -94,22 +97,67 @@ def fp32_logits(classifier: Classifier, run: LoadedRun, split: FaceSplit, part: 
     return predict(classifier.logits, split, f"{part}, FP32") if known is None else known
 
 
-def torch_probabilities(run: LoadedRun, metadata: ModelMetadata, validation: FaceSplit, count: int) -> np.ndarray:
-    """float N×K of the first `count` faces of validation, by the trained network itself: what parity is measured
-    against. From the logits that the run kept, where torch gives them again to rounding; else torch is asked."""
+def torch_probabilities(run: LoadedRun, metadata: ModelMetadata, validation: FaceSplit, rows: np.ndarray) -> np.ndarray:
+    """float N×K of N faces of validation, by place, from the trained network itself: what parity is measured against.
+    By the logits that the run kept, where torch gives them again to rounding; else torch is asked."""
     network = in_cpu_layout(run.network)  # 1.6 times as fast, the same answers
     classifier = TorchClassifier(network, metadata, torch.get_num_threads())
     known = kept_logits(classifier, run, validation, "validation", within=ROUNDING)
     if known is None:
-        return classifier.probabilities(validation.images[:count])
-    return classifier.calibration.probabilities(known[:count])
+        return classifier.probabilities(validation.images[rows])
+    return classifier.calibration.probabilities(known[rows])
+
+
+def prove_all(
+    files: dict[str, tuple[Path, str, dict[str, Any], np.ndarray | None]],
+    validation: FaceSplit,
+    rows: np.ndarray,
+    expected: np.ndarray,
+    fp32: np.ndarray,
+) -> dict[str, dict[str, Any]]:
+    """Entries of export.json of what `find_int8` found, less float files that do not answer as the trained network.
+
+    fp32: the float network's logits of validation, float32 M×K; the others as in `prove`.
+    """
+    entries = {}
+    for name, (path, precision, more, known) in files.items():
+        entry = prove(path, precision, validation, rows, expected, fp32 if precision == "fp32" else known) | more
+        if precision != "fp32" or answers_alike(path, entry):
+            entries[name] = entry
+    return entries
+
+
+def write_half(workshop: Workshop, metadata: ModelMetadata, path: Path) -> Path:
+    """The trained network with float16 arithmetic (`fer_lab.deploy.onnx.half`)."""
+    return save(half(workshop.graph(FLOAT)), metadata, path)
+
+
+def answers_alike(path: Path, entry: dict[str, Any]) -> bool:
+    """Whether a float file answers as the network that was trained. One that does not is removed, with a sentence; one
+    of a changed network is not asked."""
+    if entry.get("network"):
+        return True
+    try:
+        require_parity(entry["parity"], path.name)
+    except FerLabError as error:
+        print(f"{error}. It does not ship.")
+        for file in (path, path.with_suffix(".bin")):
+            file.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def spread_rows(split: FaceSplit, count: int) -> np.ndarray:
+    """Places of at most `count` faces, evenly spread: a folder's come sorted by class."""
+    return np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int))
 
 
 def plan_search(cfg: DictConfig, run: LoadedRun, workshop: Workshop, metadata: ModelMetadata) -> list[Rung]:
     """The ladder that `find_int8` climbs; what its drafts will need of LiteRT's converter is begun at once.
 
     Raises:
-        FerLabError: another target than int8, quantization=none, or no time.
+        FerLabError: another target than int8, quantization=none, no time, unknown runtimes, or a pattern that no INT8
+            rung matches.
     """
     if cfg.target != "int8":
         raise FerLabError(f"target={cfg.target} is unknown: give target=int8, or leave it out")
@@ -118,7 +166,15 @@ def plan_search(cfg: DictConfig, run: LoadedRun, workshop: Workshop, metadata: M
     minutes = cfg.export.minutes
     if minutes is not None and not (isinstance(minutes, int | float) and minutes > 0):
         raise FerLabError(f"export.minutes={minutes} is no time: give minutes above 0, or null for no limit")
-    ladder = rungs(run.network, list(cfg.export.runtimes), cfg.export.rungs, workshop.pruning.name)
+    unknown = sorted(set(cfg.export.runtimes) - set(KEYS))
+    if unknown or not cfg.export.runtimes:
+        raise FerLabError(f"export.runtimes={list(cfg.export.runtimes)}: choose from {', '.join(KEYS)}")
+    check_patterns("export.rungs", [cfg.export.rungs or ""])
+    ladder = rungs(run.network, list(cfg.export.runtimes), cfg.export.rungs, workshop.pruning.name, has_bf16())
+    if not any(rung.precision == "int8" for rung in ladder):
+        raise FerLabError(
+            f"export.rungs={cfg.export.rungs} matches no INT8 rung: their names are such as 'onnxruntime int8, relu6'"
+        )
     workshop.draft_ahead((rung for rung in ladder if twin(rung, ladder) is None), metadata)
     return ladder
 

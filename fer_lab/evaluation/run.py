@@ -6,10 +6,13 @@ from typing import Any
 
 import safetensors.torch
 from omegaconf import DictConfig, OmegaConf, open_dict
+from safetensors import SafetensorError
+from yaml import YAMLError
 
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.calibration import Calibration
 from fer_lab.evaluation.parent import weights_file
+from fer_lab.evaluation.test_split import file_hash
 from fer_lab.models.network import Network, build_network
 from fer_lab.results.record import read_record
 
@@ -53,14 +56,24 @@ def load_run(folder: str | Path) -> LoadedRun:
         )
     if record["status"] != "completed":
         raise FerLabError(f"run={folder} is {record['status']}; finish it first with the command that started it.")
-    cfg = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(cfg, DictConfig)
+    try:
+        cfg = OmegaConf.load(folder / "config.yaml")
+    except (OSError, ValueError, YAMLError) as error:
+        raise FerLabError(f"{folder / 'config.yaml'} cannot be read ({_first(error)}): train the run again") from None
+    if not isinstance(cfg, DictConfig) or "backbone" not in cfg:
+        raise FerLabError(f"{folder / 'config.yaml'} is no run's config: train the run again")
     with open_dict(cfg):
         cfg.backbone.weights = "none"  # the run's own weights follow
     class_names = tuple(record["model"]["class_names"])
     network = build_network(cfg, len(class_names))
     weights = weights_file(folder)
-    network.load_state_dict(safetensors.torch.load_file(weights))
+    frozen = next((one["frozen"].get(weights.name) for one in record.get("test_openings", [])), None)
+    if frozen not in (None, file_hash(weights)):
+        raise FerLabError(f"{weights} is not what the test split was opened for: it was changed since, train it again")
+    try:
+        network.load_state_dict(safetensors.torch.load_file(weights))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise FerLabError(f"{weights} is damaged or another network's ({_first(error)}): train the run again") from None
     return LoadedRun(
         folder=folder,
         cfg=cfg,
@@ -74,3 +87,8 @@ def load_run(folder: str | Path) -> LoadedRun:
         input_size=cfg.input_size,
         crop_margin=record["data"]["crop_margin"],
     )
+
+
+def _first(error: Exception) -> str:
+    """The first line of what it says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

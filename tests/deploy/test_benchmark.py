@@ -92,6 +92,12 @@ def test_what_was_measured_is_kept_until_it_changes(
     assert asked == []
     assert written(run)["entries"] == before["entries"]
 
+    older = before | {"versions": before["versions"] | {"onnxruntime": "1.20.0"}}
+    (run / "benchmark.json").write_text(json.dumps(older))
+    benchmark(compose("benchmark", [f"run={run}", *QUICK]))
+    assert asked.pop() == ["torch", "onnx_fp32", "onnx_int8"]
+    (run / "benchmark.json").write_text(json.dumps(before))
+
     content["files"]["onnx_int8"]["sha256"] = "0" * 64  # another file now
     listing.write_text(json.dumps(content))
     benchmark(compose("benchmark", [f"run={run}", *QUICK]))

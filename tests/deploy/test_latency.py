@@ -15,7 +15,7 @@ from fer_lab.errors import FerLabError
 
 class Clock:
     """Stands in for the processes: a file's calls take as many ms as its name says, more in later rounds; `x` breaks at
-    batches, `bad` does not start."""
+    batches, `d` after two calls, `bad` does not start."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
@@ -40,7 +40,9 @@ class Clock:
             if self.name.startswith("x") and batch > 1:
                 return {"error": "one face at a time"}
             self.round += 1
-            base = float(self.name.lstrip("x"))
+            if self.name.startswith("d") and self.round > 2:
+                return {"error": "it ended"}
+            base = float(self.name.lstrip("dx"))
             return {"calls_ms": [base * batch + self.round] * arguments["iterations"]}
 
 
@@ -109,4 +111,14 @@ def test_a_real_file_in_a_process_of_its_own(fp32_file: Path) -> None:
 def test_a_killed_process_is_an_answer() -> None:
     with process() as worker:
         os.kill(worker.child.pid, 9)
-        assert "ended with status -9" in worker.ask("start", path="x", threads=1, options={})["error"]
+        for _ in range(2):
+            assert "ended with status -9" in worker.ask("start", path="x", threads=1, options={})["error"]
+
+
+def test_a_file_that_ends_halfway_leaves_no_rounds_behind() -> None:
+    """The others' ratios to it would be of unequal rounds."""
+    clock, plan = Clock(), Plan(threads=(1,), batches=(1,), rounds=3, warmup=0, iterations=8, starts=1)
+    found = measure({name: Target(Path(f"{name}.onnx")) for name in ("d1", "2")}, plan, clock.start)
+    assert (found["d1"].error, found["d1"].calls) == ("it ended", {})
+    assert len(found["2"].calls[1, 1]) == 3
+    assert found["2"].ratio(found["d1"], 1, 1) is None

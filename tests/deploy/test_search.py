@@ -25,9 +25,9 @@ from fer_lab.deploy.judge import (
     judge,
 )
 from fer_lab.deploy.ladder import Rung, rungs, twin
-from fer_lab.deploy.runtimes import Classifier
+from fer_lab.deploy.runtimes import Classifier, TorchClassifier, describe
 from fer_lab.deploy.search import time_files
-from fer_lab.deploy.ship import fp32_logits, prove
+from fer_lab.deploy.ship import answers_alike, fp32_logits, prove, spread_rows, torch_probabilities
 from fer_lab.deploy.workshop import Workshop
 from fer_lab.errors import FerLabError
 from fer_lab.evaluation.predict import predict
@@ -103,6 +103,44 @@ def test_slow_files_are_timed_by_fewer_calls() -> None:
     assert quick.calls == 2 * (3 + 20)
     assert slow.calls == 2 * (3 + 5)  # a tenth of a second would be three calls
     assert found[0] < 30 <= found[7]
+
+
+def test_drafts_are_timed_in_interleaved_rounds() -> None:
+    turns: list[str] = []
+
+    class Noted:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def probabilities(self, _: np.ndarray) -> None:
+            if turns[-1:] != [self.name]:
+                turns.append(self.name)
+
+    time_files({0: Noted("a"), 1: Noted("b")}, np.zeros((1, 1, 1, 1), np.uint8), rounds=3, iterations=5)  # type: ignore[dict-item]
+    assert turns == ["a", "b"] * 3
+
+
+def test_what_ships_in_int8_is_what_was_chosen() -> None:
+    """Steps of a tenth count from the fastest INT8 file, however fast one of another precision is."""
+    trials = [trial("fp32", "fp32", 4.0), trial("relu6", "int8", 1.0), trial("trained", "int8", 1.08)]
+    trials += [trial("fp32", "fp32", 4.0, runtime="openvino"), trial("bf16", "bf16", 0.95, runtime="openvino")]
+    trials[1] = replace(trials[1], rung=replace(trials[1].rung, network="relu6"))
+    compare_speed(trials)
+    assert choose(trials) is trials[2]
+    assert [t.rung.name for t in best_of_each_kind(trials) if t.rung.precision == "int8"] == ["trained"]
+
+
+def test_a_float_file_that_answers_otherwise_does_not_ship(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.xml"
+    for name in ("model.xml", "model.bin"):
+        (tmp_path / name).write_bytes(b"")
+    same, other = ({"parity": {"max": most, "mean": 0.0, "top1": 1.0}} for most in (9e-5, 9e-4))
+    assert answers_alike(path, same)
+    assert answers_alike(path, other | {"network": "relu6"})
+    assert path.exists()
+    assert not answers_alike(path, other)
+    assert "model.xml differs from the torch network" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_best_of_every_runtime_and_precision() -> None:
@@ -184,6 +222,8 @@ def test_rungs_follow_the_network() -> None:
     places = {rung.name: i for i, rung in enumerate(plain)}
     assert twin(plain[places["int8, percentile"]], plain) == places["int8"]  # other ranges, the same operations
     assert twin(plain[places["int8, per tensor"]], plain) is None
+    assert not any(rung.precision == "bf16" for rung in rungs(nets["tiny"], ["openvino"]))
+    assert any(rung.precision == "bf16" for rung in rungs(nets["tiny"], ["openvino"], bf16=True))
     few = rungs(nets["tiny"], ["openvino"], "int8, relu6$")
     assert [rung.name for rung in few] == ["fp32", "int8, relu6"]
     small = build_network(compose("train", ["backbone=mobilenetv3_small"]), 7)
@@ -222,6 +262,10 @@ def test_the_search_ships_its_fastest_and_lists_every_rung(searched: tuple[Path,
     metadata = Classifier.load(folder / "export" / entry["file"]).metadata
     assert metadata.calibration == entry["calibration"]
     assert {path.name for path in (folder / "export").iterdir()} >= {"model.onnx", "model_int8.onnx"}
+    said = (folder / "export" / "README.md").read_text()
+    assert "`model_int8.onnx` | onnxruntime | int8 | relu6 |" in said
+    assert "`model.onnx` | onnxruntime | fp32 | as trained |" in said
+    assert f"loses {result['test']['drops']['accuracy']['points']:.2f} points of accuracy [" in said
 
 
 def test_the_test_split_is_opened_once_for_the_winner(searched: tuple[Path, dict]) -> None:
@@ -240,13 +284,13 @@ def test_known_logits_count_only_if_the_file_gives_them_again(
 ) -> None:
     path, run = searched[0] / "export" / "model_int8.onnx", load_run(searched[0])
     validation = build_data(run.cfg).split("validation")
-    faces, expected = validation.images[:8], np.zeros((8, 7))
-    asked = prove(path, "int8", validation, faces, expected)
+    rows, expected = spread_rows(validation, 8), np.zeros((8, 7))
+    asked = prove(path, "int8", validation, rows, expected)
     logits = predict(Classifier.load(path).logits, validation, "")
     monkeypatch.setattr("fer_lab.deploy.ship.predict", lambda *_: logits * 0)
-    known = prove(path, "int8", validation, faces, expected, logits)
+    known = prove(path, "int8", validation, rows, expected, logits)
     assert known["validation"] == pytest.approx(asked["validation"])
-    others = prove(path, "int8", validation, faces, expected, logits[::-1])
+    others = prove(path, "int8", validation, rows, expected, logits[::-1])
     assert others["validation"] != pytest.approx(asked["validation"])
 
 
@@ -262,8 +306,12 @@ def test_logits_that_the_run_kept_count_only_if_the_file_gives_them_again(
     shutil.copyfile(searched[0] / kept, tmp_path / kept)
     np.testing.assert_allclose(fp32_logits(classifier, run, split, "validation"), exact, atol=1e-4)
     table = pd.read_parquet(tmp_path / kept)
+    metadata, rows = describe(run), spread_rows(split, 8)
+    asked = TorchClassifier(run.network, metadata, 1).probabilities(split.images[rows])
+    np.testing.assert_allclose(torch_probabilities(run, metadata, split, rows), asked, atol=1e-5)
     table.assign(logit_happy=table["logit_happy"] + 0.01).to_parquet(tmp_path / kept)
     assert not fp32_logits(classifier, run, split, "validation").any()
+    np.testing.assert_allclose(torch_probabilities(run, metadata, split, rows), asked, atol=1e-5)  # torch was asked
 
 
 @pytest.mark.parametrize(
@@ -273,6 +321,14 @@ def test_logits_that_the_run_kept_count_only_if_the_file_gives_them_again(
         (["target=int8", "quantization=none"], "target=int8 needs a quantisation"),
         (["target=int8", "export.minutes=soon"], "export.minutes=soon is no time"),
         (["target=int8", "export.minutes=0"], "export.minutes=0 is no time"),
+        (["target=int8", "export.runtimes=[onnx]"], "choose from onnxruntime, openvino, litert"),
+        (["target=int8", "export.runtimes=[]"], "choose from onnxruntime, openvino, litert"),
+        (["target=int8", "export.rungs=typo"], "export.rungs=typo matches no INT8 rung"),
+        (["target=int8", "export.rungs='int8('"], "is no regular expression"),
+        (["export.prune.macs=0.5"], "add target=int8"),
+        (["export.parity_faces=0"], "export.parity_faces must be at least 1"),
+        (["quantization.float_nodes=['(']"], "is no regular expression"),
+        (["quantization.op_types=[Convolution]"], "ONNX has no operator Convolution"),
     ],
 )
 def test_targets_that_make_no_sense_are_refused(

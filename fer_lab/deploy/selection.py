@@ -34,7 +34,8 @@ def find_run(cfg: DictConfig) -> Path:
 def each_row(inner: Callable[[DictConfig], dict[str, Any]]) -> Callable[[DictConfig], dict[str, Any]]:
     """Let a command that works on one run take `run=all` with `sweep=`: the first completed seed of every row.
 
-    Derived rows are left out: their network is their parent's. The result is {"runs": [the results of all]}.
+    Derived rows are left out: their network is their parent's. The result is {"runs": [the results of all]}. A row that
+    is refused does not stop the others; all are named at the end, by a FerLabError.
     """
 
     @functools.wraps(inner)
@@ -45,10 +46,16 @@ def each_row(inner: Callable[[DictConfig], dict[str, Any]]) -> Callable[[DictCon
         for folder, record in _completed(cfg).items():
             if not record.get("parent"):
                 first.setdefault(record["experiment"], folder)
-        results = []
+        results, refused = [], []
         for number, folder in enumerate(first.values(), 1):
             say(f"[bold]{number} of {len(first)}[/bold] {folder}")
-            results.append(inner(OmegaConf.merge(cfg, {"run": str(folder)})))  # type: ignore[arg-type]
+            try:
+                results.append(inner(OmegaConf.merge(cfg, {"run": str(folder)})))  # type: ignore[arg-type]
+            except FerLabError as error:
+                refused.append(str(error))
+                say(f"[red]refused[/red]: {error}")
+        if refused:
+            raise FerLabError(f"{len(refused)} of {len(first)} rows were refused: {'; '.join(refused)}")
         return {"runs": results}
 
     return every

@@ -95,19 +95,22 @@ class _Turns(threading.Thread):
     def run(self) -> None:
         while (turn := self.waiting.get()) is not None and not self.ended:
             given, future = turn
-            if self.process is None or self.process.poll() is not None:
-                self.process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            pipe_in, pipe_out = self.process.stdin, self.process.stdout
-            assert pipe_in is not None
-            assert pipe_out is not None
             try:
+                if self.process is None or self.process.poll() is not None:
+                    self.process = None
+                    self.process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                pipe_in, pipe_out = self.process.stdin, self.process.stdout
+                assert pipe_in is not None
+                assert pipe_out is not None
                 pickle.dump(given, pipe_in)
                 pipe_in.flush()
                 future.set_result(pickle.load(pipe_out))
-            except (BrokenPipeError, EOFError, pickle.UnpicklingError):
-                self.process.kill()
-                status = self.process.wait()
-                future.set_exception(FerLabError(f"the converter ended with status {status}: see its log above"))
+            except (OSError, EOFError, pickle.UnpicklingError) as error:
+                said = f"could not be started: {error}"
+                if self.process is not None:
+                    self.process.kill()
+                    said = f"ended with status {self.process.wait()}: see its log above"
+                future.set_exception(FerLabError(f"the converter {said}"))
         if self.process is not None:
             self.process.kill()
 

@@ -1,7 +1,9 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import DictConfig
 
 from fer_lab.deploy.selection import each_row, find_run
 from fer_lab.errors import FerLabError
@@ -14,7 +16,7 @@ def write(
     folder = outputs / row / f"seed{seed}"
     folder.mkdir(parents=True)
     metrics = {"validation": {"macro_f1": validation, "nll": 1.0, **more}, "test": {"macro_f1": test}}
-    (folder / "record.json").write_text(json.dumps({"status": status, "metrics": metrics}))
+    (folder / "record.json").write_text(json.dumps({"status": status, "experiment": row, "metrics": metrics}))
 
 
 def test_best_completed_row_by_validation(tmp_path: Path) -> None:
@@ -67,3 +69,19 @@ def test_all_rows_their_first_completed_seed_and_no_derived_one(tmp_path: Path) 
     both = compose("export", ["sweep=demo", "run=all", f"paths.outputs={tmp_path}"])
     assert seen(both) == {"runs": [{"run": str(tmp_path / "demo_cross_entropy" / "seed1")}]}
     assert seen(compose("export", ["run=x"])) == {"run": "x"}
+
+
+def test_a_row_that_is_refused_stops_no_other(tmp_path: Path) -> None:
+    write(tmp_path, "demo_cross_entropy", 0, 0.70)
+    write(tmp_path, "demo_focal", 0, 0.75)
+    done: list[str] = []
+
+    def command(cfg: DictConfig) -> dict[str, Any]:
+        if "cross_entropy" in cfg.run:
+            raise FerLabError(f"{cfg.run} was not exported")
+        done.append(cfg.run)
+        return {}
+
+    with pytest.raises(FerLabError, match=r"1 of 2 rows were refused: .*demo_cross_entropy/seed0 was not exported"):
+        each_row(command)(compose("benchmark", ["sweep=demo", "run=all", f"paths.outputs={tmp_path}"]))
+    assert done == [str(tmp_path / "demo_focal" / "seed0")]

@@ -68,6 +68,16 @@ def test_a_converter_that_dies_takes_no_other_conversion_with_it(monkeypatch: py
     assert turns.process.wait(timeout=10) != 0
 
 
+def test_a_converter_that_cannot_start_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tflite_ahead, "COMMAND", ("/no/such/interpreter",))
+    turns = tflite_ahead._Turns()
+    turns.start()
+    for _ in range(2):
+        with pytest.raises(FerLabError, match="the converter could not be started"):
+            turns.ask(b"").result(10)
+    turns.end()
+
+
 def test_it_converts_here_without_a_process_and_what_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tflite_ahead, "COMMAND", (sys.executable, "-c", ECHO))
     monkeypatch.setattr(tflite_ahead, "convert", lambda network, metadata: (network, metadata))
